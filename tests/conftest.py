@@ -1,0 +1,36 @@
+"""Settings and data that all tests share."""
+
+import pytest
+import torch
+
+from tune_vae.data import Splits
+from tune_vae.data.datasets.digits import Digits
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--device", default="cpu", help="where tensors live: cpu, cuda, cuda:1 ...")
+
+
+def pytest_configure() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def device(request: pytest.FixtureRequest) -> torch.device:
+    return torch.device(request.config.getoption("--device"))
+
+
+@pytest.fixture(scope="session")
+def digits() -> Splits:
+    return Digits().load()
+
+
+@pytest.fixture(scope="session")
+def few_digits(digits: Splits) -> Splits:
+    """Enough to learn from within a second."""
+    return Splits(
+        train=digits.train[:256],
+        validation=digits.validation[:64],
+        test=digits.test[:64],
+        levels=digits.levels,
+    )

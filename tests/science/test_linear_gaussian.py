@@ -1,0 +1,111 @@
+r"""The elbo of a model whose evidence is known.
+
+With a linear decoder $x = W z + b + \sigma \epsilon$ the data are normal with covariance
+$W W^T + \sigma^2 I$, and the posterior is normal with covariance
+$S = (I + W^T W / \sigma^2)^{-1}$ and mean $S W^T (x - b) / \sigma^2$.
+
+Shapes: B batch, N values, M latents.
+"""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+from torch.distributions import MultivariateNormal, kl_divergence
+
+from tune_vae.science.likelihoods.gaussian import Gaussian
+from tune_vae.science.networks.mlp import Mlp
+from tune_vae.science.sigmas.fixed import Fixed
+from tune_vae.science.vae import VAE
+
+SHAPE, VALUES, LATENTS, SIGMA = (1, 3, 4), 12, 3, 0.5
+
+
+def build(seed: int, *, spread: float = 1.0) -> VAE:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        vae = VAE(
+            network=Mlp(hidden=()),
+            likelihood=Gaussian(link="identity"),
+            sigma=Fixed(sigma=SIGMA),
+            shape=SHAPE,
+            latent_dim=LATENTS,
+        ).double()
+        with torch.no_grad():
+            for parameter in vae.parameters():
+                parameter.copy_(spread * torch.randn_like(parameter))
+    return vae
+
+
+def images(seed: int = 0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.rand(8, *SHAPE, generator=generator, dtype=torch.float64)
+
+
+@torch.no_grad()
+def elbo(vae: VAE, x: Tensor) -> Tensor:
+    """The expectation over the noise, exactly.
+
+    The distortion is quadratic in the noise, so its mean over ±sqrt(M) along each axis is its
+    expectation.
+    """
+    axes = math.sqrt(LATENTS) * torch.eye(LATENTS, dtype=torch.float64)
+    terms = [vae(x, point.expand(len(x), -1)) for point in torch.cat([axes, -axes])]
+    distortion_B = torch.stack([term.distortion_B for term in terms]).mean(0)
+    return -(distortion_B + terms[0].rate_BM.sum(1))
+
+
+def log_evidence(vae: VAE, x: Tensor) -> Tensor:
+    decoder = vae.decoder[0]
+    noise = SIGMA**2 * torch.eye(VALUES, dtype=torch.float64)
+    model = MultivariateNormal(decoder.bias, decoder.weight @ decoder.weight.T + noise)
+    return model.log_prob(x.flatten(1)).detach()
+
+
+def exact_posterior(vae: VAE, x: Tensor) -> MultivariateNormal:
+    weight, bias = vae.decoder[0].weight.detach(), vae.decoder[0].bias.detach()
+    identity = torch.eye(LATENTS, dtype=torch.float64)
+    covariance = torch.linalg.inv(identity + weight.T @ weight / SIGMA**2)
+    mean_BM = (x.flatten(1) - bias) @ weight @ covariance / SIGMA**2
+    return MultivariateNormal(mean_BM, covariance)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_elbo_is_at_most_the_evidence(seed: int) -> None:
+    vae, x = build(seed, spread=0.3), images(seed)
+    assert (elbo(vae, x) <= log_evidence(vae, x)).all()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_what_the_elbo_lacks_is_the_divergence_from_the_exact_posterior(seed: int) -> None:
+    vae, x = build(seed), images(seed)
+    mean_BM, log_variance_BM = vae.encode(x)
+    posterior = MultivariateNormal(mean_BM, log_variance_BM.exp().diag_embed())
+    gap = kl_divergence(posterior, exact_posterior(vae, x))
+    torch.testing.assert_close(log_evidence(vae, x) - elbo(vae, x), gap.detach())
+
+
+def test_elbo_is_the_evidence_under_the_exact_posterior() -> None:
+    """Orthogonal columns make the exact posterior diagonal, so that the encoder can be it."""
+    vae, x = build(0), images()
+    encoder, decoder = vae.encoder[1], vae.decoder[0]
+    lengths_M = torch.tensor([2.0, 1.0, 0.1], dtype=torch.float64)
+    with torch.no_grad():
+        decoder.weight.copy_(torch.linalg.qr(decoder.weight).Q * lengths_M)
+        variance_M = 1 / (1 + lengths_M.square() / SIGMA**2)
+        gain_MN = variance_M[:, None] * decoder.weight.T / SIGMA**2
+        encoder.weight.copy_(torch.cat([gain_MN, torch.zeros_like(gain_MN)]))
+        encoder.bias.copy_(torch.cat([-gain_MN @ decoder.bias, variance_M.log()]))
+    torch.testing.assert_close(elbo(vae, x), log_evidence(vae, x))
+
+
+def test_sampled_elbo_has_that_expectation() -> None:
+    vae, x = build(0, spread=0.3), images()
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(2000, LATENTS, generator=generator, dtype=torch.float64)
+    with torch.no_grad():
+        terms = vae(x[:1].expand(2000, *SHAPE), noise)
+    sampled = -(terms.distortion_B + terms.rate_BM.sum(1))
+    error = sampled.std() / 2000**0.5
+    assert (sampled.mean() - elbo(vae, x)[0]).abs() <= 4 * error

@@ -1,0 +1,241 @@
+"""Verdicts on hand-made histories. An epoch is 50 steps; a collapse takes 250 by default."""
+
+import math
+from collections.abc import Callable
+
+import pytest
+
+from tests.factories import STEPS_PER_EPOCH, history, report
+from tune_vae.science.health import Kind, Limits, Verdict, judge
+from tune_vae.science.history import EpochReport
+
+
+def verdicts(
+    make: Callable[[int], EpochReport], epochs: int = 19, limits: Limits = Limits()  # noqa: B008
+) -> list[Verdict]:
+    """The verdict after each epoch of a trial of 20."""
+    reports = [make(epoch) for epoch in range(1, epochs + 1)]
+    return [judge(history(reports[: epoch + 1]), limits) for epoch in range(epochs)]
+
+
+def kinds(make: Callable[[int], EpochReport], epochs: int = 19) -> list[Kind]:
+    return [verdict.kind for verdict in verdicts(make, epochs)]
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_only_warming_up_and_healthy_go_on(kind: Kind) -> None:
+    assert kind.fatal == (kind not in ("warming_up", "healthy"))
+
+
+def test_used_latents_are_healthy_and_the_best_epoch_is_named() -> None:
+    verdict = verdicts(lambda epoch: report(epoch, bits_per_dim=2 + abs(epoch - 3) / 8), 5)[-1]
+    assert verdict == Verdict(
+        Kind.HEALTHY, "2.000 bits per dim in epoch 3; rate 8 nats, 4/4 active units"
+    )
+
+
+def test_improper_likelihood_is_reported_by_its_calibrated_bits() -> None:
+    make = report(1, bits_per_dim=math.nan, bits_per_dim_calibrated=4.125)
+    assert judge(history([make]), Limits()).reason.startswith("4.125 bits per dim in epoch 1")
+
+
+def test_trial_under_warm_up_is_warming_up_whatever_its_rate() -> None:
+    for rate in (0.0, 8.0, 500.0):
+        verdict = judge(history([report(1, kl_weight=0.25, rate_nats=rate)]), Limits())
+        assert verdict.kind is Kind.WARMING_UP
+        assert "KL weight 0.25 of 1 in epoch 1" in verdict.reason
+        assert f"rate {rate:.3g} nats" in verdict.reason
+
+
+def test_falling_rate_under_a_warm_up_is_left_alone() -> None:
+    """The encoder gives up nats as the KL weight grows; that is the schedule at work."""
+    trial = kinds(
+        lambda epoch: report(epoch, kl_weight=min(1, epoch / 15), rate_nats=300 * 0.75**epoch)
+    )
+    assert trial == [Kind.WARMING_UP] * 14 + [Kind.HEALTHY] * 5
+
+
+def test_dead_rate_under_a_long_warm_up_is_not_yet_a_collapse() -> None:
+    assert set(kinds(lambda epoch: report(epoch, kl_weight=epoch / 20, rate_nats=0.0))) == {
+        Kind.WARMING_UP
+    }
+
+
+def test_low_phase_of_a_cyclical_schedule_is_left_alone() -> None:
+    """Two epochs of every four dip below the full weight, and the rate dies in the others."""
+
+    def make(epoch: int) -> EpochReport:
+        low = epoch % 4 in (1, 2)
+        return report(epoch, kl_weight=0.5 if low else 1.0, rate_nats=50.0 if low else 0.01)
+
+    assert set(kinds(make)) == {Kind.WARMING_UP}
+
+
+def test_epoch_that_only_ends_at_the_full_weight_starts_no_count() -> None:
+    trial = kinds(
+        lambda epoch: report(epoch, kl_weight=1.0, kl_weight_low=0.9, rate_nats=0.0), epochs=19
+    )
+    assert set(trial) == {Kind.WARMING_UP}
+
+
+def test_late_bloomer_is_left_alone() -> None:
+    """Near 0 for 200 steps, as seen in healthy trials, and rising then."""
+    trial = kinds(lambda epoch: report(epoch, rate_nats=0.01 if epoch <= 4 else epoch - 4.0))
+    assert trial == [Kind.WARMING_UP] * 4 + [Kind.HEALTHY] * 15
+
+
+def test_count_begins_anew_when_the_latents_were_heard_in_between() -> None:
+    trial = kinds(lambda epoch: report(epoch, rate_nats=0.2 if epoch == 4 else 0.01), epochs=9)
+    assert trial == [Kind.WARMING_UP] * 3 + [Kind.HEALTHY] + [Kind.WARMING_UP] * 4 + [
+        Kind.COLLAPSED
+    ]
+
+
+def test_partly_used_latents_are_healthy() -> None:
+    trial = kinds(lambda epoch: report(epoch, rate_nats=0.1, active_units=0))
+    assert set(trial) == {Kind.HEALTHY}
+
+
+@pytest.mark.parametrize("steps", [1, 50, 51, 250, 600])
+def test_dead_rate_is_a_collapse_after_the_stated_steps_and_not_before(steps: int) -> None:
+    trial = verdicts(lambda epoch: report(epoch, rate_nats=0.01), limits=Limits(steps=steps))
+    first = math.ceil(steps / STEPS_PER_EPOCH)
+    assert [verdict.kind for verdict in trial] == (
+        [Kind.WARMING_UP] * (first - 1) + [Kind.COLLAPSED] * (20 - first)
+    )
+
+
+def test_steps_are_counted_from_the_full_weight() -> None:
+    trial = kinds(lambda epoch: report(epoch, rate_nats=0.0, kl_weight=float(epoch > 8)))
+    assert trial == [Kind.WARMING_UP] * 12 + [Kind.COLLAPSED] * 7
+
+
+def test_reason_of_a_collapse_names_its_numbers() -> None:
+    verdict = verdicts(
+        lambda epoch: report(epoch, rate_nats=0.004, active_units=0, beta=12.5), epochs=6
+    )[-1]
+    assert verdict.kind is Kind.COLLAPSED
+    assert "rate 0.004 nats after 300 steps" in verdict.reason
+    assert "0/4 active units (beta 12.5)" in verdict.reason
+    assert "Lower beta_norm" in verdict.reason
+
+
+def test_warning_before_a_collapse_counts_the_steps() -> None:
+    verdict = verdicts(lambda epoch: report(epoch, rate_nats=0.01), epochs=3)[-1]
+    assert verdict.kind is Kind.WARMING_UP
+    assert "rate 0.01 nats; 150 of 250 steps" in verdict.reason
+
+
+def test_scale_that_still_moves_suspends_the_judgement() -> None:
+    """log sigma falls by 0.025 per 100 steps until epoch 12, where 0.02 count as settled."""
+
+    def make(epoch: int) -> EpochReport:
+        return report(epoch, rate_nats=0.0, sigma=math.exp(-0.0125 * min(epoch, 12)))
+
+    assert kinds(make) == [Kind.WARMING_UP] * 12 + [Kind.COLLAPSED] * 7
+
+
+def test_scale_that_creeps_is_settled() -> None:
+    trial = kinds(lambda epoch: report(epoch, rate_nats=0.0, sigma=math.exp(-0.0075 * epoch)))
+    assert trial == [Kind.WARMING_UP] * 4 + [Kind.COLLAPSED] * 15
+
+
+def test_scale_is_not_settled_before_it_was_watched_for_100_steps() -> None:
+    limits = Limits(steps=1)
+    trial = verdicts(lambda epoch: report(epoch, rate_nats=0.0, sigma=0.5), limits=limits)
+    assert [verdict.kind for verdict in trial[:3]] == [Kind.WARMING_UP] * 2 + [Kind.COLLAPSED]
+
+
+@pytest.mark.parametrize("sigma", [math.nan, 0.5])
+def test_finished_trial_with_a_dead_rate_is_collapsed_however_short(sigma: float) -> None:
+    reports = [report(1, rate_nats=5.0, sigma=sigma), report(2, rate_nats=0.01, sigma=sigma / 2)]
+    assert judge(history(reports, epochs=3), Limits()).kind is Kind.WARMING_UP
+    verdict = judge(history(reports, epochs=2), Limits())
+    assert verdict.kind is Kind.COLLAPSED
+    assert "after 50 steps" in verdict.reason
+
+
+def test_limit_of_the_rate_is_the_study_word() -> None:
+    trial = history([report(epoch, rate_nats=0.5) for epoch in range(1, 8)])
+    assert judge(trial, Limits()).kind is Kind.HEALTHY
+    assert judge(trial, Limits(rate_nats=1.0)).kind is Kind.COLLAPSED
+
+
+@pytest.mark.parametrize(
+    "lost", [{"finite": False}, {"neg_elbo": math.nan}, {"neg_elbo": math.inf}], ids=str
+)
+def test_loss_that_is_not_finite_has_diverged(lost: dict[str, float]) -> None:
+    reports = [report(1, rate_nats=7.25), report(2, lr=0.5, **lost)]
+    verdict = judge(history(reports), Limits())
+    assert verdict.kind is Kind.DIVERGED
+    assert "loss not finite in epoch 2 (rate 7.25 nats the epoch before)" in verdict.reason
+    assert "learning rate 0.5" in verdict.reason
+    assert verdict.reason.endswith("A lower learning rate, or stronger clipping.")
+
+
+def test_divergence_is_told_in_the_first_epoch_and_under_warm_up() -> None:
+    verdict = judge(history([report(1, finite=False, kl_weight=0.1)]), Limits())
+    assert verdict.kind is Kind.DIVERGED
+    assert "loss not finite in epoch 1; learning rate 0.001" in verdict.reason
+
+
+def test_tiny_sigma_is_named_as_the_likely_cause() -> None:
+    verdict = judge(history([report(1, finite=False, sigma=1e-5)]), Limits())
+    assert "sigma 1e-05. A larger sigma." in verdict.reason
+
+
+def test_dead_and_lost_trial_is_told_as_lost() -> None:
+    reports = [report(epoch, rate_nats=0.0) for epoch in range(1, 9)]
+    lost = report(9, rate_nats=0.0, finite=False)
+    assert judge(history([*reports, lost]), Limits()).kind is Kind.DIVERGED
+
+
+def test_epoch_of_which_every_gradient_was_left_out_has_diverged() -> None:
+    def at(skipped: int) -> Verdict:
+        return judge(history([report(1), report(2, skipped=skipped)]), Limits())
+
+    assert at(STEPS_PER_EPOCH - 1).kind is Kind.HEALTHY
+    assert at(STEPS_PER_EPOCH).kind is Kind.DIVERGED
+    assert "gradient not finite in any step of epoch 2" in at(STEPS_PER_EPOCH).reason
+
+
+@pytest.mark.parametrize("field", ["bits_per_dim", "bits_per_dim_calibrated"])
+def test_far_beyond_a_blind_guess_is_an_explosion(field: str) -> None:
+    """17 levels cost a blind guess log2(17) = 4.09 bits; the limit is 30 times that."""
+
+    def at(epoch: int, bits: float) -> Verdict:
+        numbers = {"bits_per_dim": math.nan, field: bits}
+        return judge(
+            history([report(e, **numbers) for e in range(1, epoch + 1)]), Limits()
+        )
+
+    limit = 30 * math.log2(17)
+    assert at(2, limit * 0.99).kind is Kind.HEALTHY
+    assert at(1, limit * 1.01).kind is Kind.HEALTHY  # Step 50 of the 100 that are let pass.
+    assert at(2, limit * 1.01).kind is Kind.DIVERGED
+    assert "124 bits per dim in epoch 2, where a blind guess costs 4.09" in at(
+        2, limit * 1.01
+    ).reason
+
+
+def test_infinite_bits_are_an_explosion() -> None:
+    trial = history([report(1), report(2, bits_per_dim=math.inf)])
+    assert judge(trial, Limits()).kind is Kind.DIVERGED
+
+
+@pytest.mark.parametrize(
+    ("limits", "message"),
+    [
+        ({"rate_nats": 0.0}, "rate_nats must be above 0, got 0.0"),
+        ({"rate_nats": math.nan}, "rate_nats must be above 0, got nan"),
+        ({"steps": 0}, "steps must be above 0, got 0"),
+        ({"blind_factor": 1.0}, "blind_factor must be above 1, got 1.0"),
+        ({"settled_log_sigma": -0.1}, "settled_log_sigma must not be negative, got -0.1"),
+        ({"settled_log_sigma": math.nan}, "settled_log_sigma must not be negative, got nan"),
+        ({"blind_steps": -1}, "blind_steps must not be negative, got -1"),
+    ],
+    ids=str,
+)
+def test_limits_without_sense_are_refused(limits: dict[str, float], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Limits(**limits)

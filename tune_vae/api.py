@@ -1,0 +1,362 @@
+"""What the command line does, as functions.
+
+`train`, `load_vae` and `validate` need neither Ray nor Optuna nor MLflow; the others import them
+when they are called.
+"""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from tune_vae.data import Splits
+from tune_vae.errors import CheckpointError, StudyError, TrialNotFoundError
+from tune_vae.science.health import Limits, Verdict, judge
+from tune_vae.science.history import EpochReport, History
+from tune_vae.science.vae import VAE
+from tune_vae.service.journey import history_of
+from tune_vae.service.results import StudyResults, TrialRow
+from tune_vae.spec.soundness import faults
+from tune_vae.spec.study import StudySpec
+from tune_vae.spec.trial import TrialConfig
+from tune_vae.training import checkpoint
+from tune_vae.training.trainer import Trainer, build_vae
+
+if TYPE_CHECKING:
+    from tune_vae.service.desk import Snapshot
+
+__all__ = [
+    "CheckReport",
+    "Trained",
+    "check",
+    "load_vae",
+    "results",
+    "search",
+    "train",
+    "trial_of",
+    "validate",
+]
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """What `check` found out about a study that can be run.
+
+    Arguments:
+        spec: The study.
+        data: Its images.
+        parameters: Fewest and most parameters of a model in its space.
+        memory_bytes: The same for the memory a trial takes beside the data.
+        step_seconds: Time of one optimiser step of the first model, measured here.
+        seen: Trials of this study that exist already.
+    """
+
+    spec: StudySpec
+    data: Splits
+    parameters: tuple[int, int]
+    memory_bytes: tuple[int, int]
+    step_seconds: float
+    seen: int
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimiser steps of an epoch at the smallest batch size of the space."""
+        batches = [int(size) for size in self.spec.knobs["batch_size"].examples()]
+        return len(self.data.train) // min(batches)
+
+    @property
+    def epoch_seconds(self) -> float:
+        return self.step_seconds * self.steps_per_epoch
+
+
+def check(spec: StudySpec) -> CheckReport:
+    """Load the data, build every kind of model in the space, and time a few steps.
+
+    Raises:
+        StudyFileError: The study is redundant or its trials cannot be compared, or Optuna does
+            not know its sampler or pruner.
+        DataError: The data cannot be loaded.
+        StudyError: A model cannot be built for these images.
+    """
+    data = _sound_data(spec)
+    configs = [
+        _example(spec, data, network, latent_dim, likelihood)
+        for network in spec.knobs["network"].examples()
+        for latent_dim in spec.knobs["latent_dim"].examples()
+        for likelihood in spec.knobs["likelihood"].examples()
+    ]
+    sizes = [_size(config) for config in configs]
+    rows = _rows(spec)
+    return CheckReport(
+        spec=spec,
+        data=data,
+        parameters=(min(p for p, _ in sizes), max(p for p, _ in sizes)),
+        memory_bytes=(min(m for _, m in sizes), max(m for _, m in sizes)),
+        step_seconds=_step_seconds(configs[0], data),
+        seen=len(rows or []),
+    )
+
+
+def search(
+    spec: StudySpec,
+    *,
+    show: Callable[["Snapshot"], None] = lambda snapshot: None,
+    note: Callable[["Snapshot"], str] = lambda snapshot: "",
+    verbose: bool = False,
+) -> StudyResults:
+    """Run a study, or go on with what is missing of it.
+
+    Arguments:
+        spec: The study.
+        show: Called a few times a second with what has happened.
+        note: What MLflow's page shall say of the study at the end.
+        verbose: Whether Ray's messages are shown.
+
+    Raises:
+        StudyFileError, DataError, StudyError: See `check`.
+        StorageError: Ledger or cluster cannot be reached.
+        Interrupted: By Ctrl-C or SIGTERM; call it again to go on.
+    """
+    data = _sound_data(spec)
+    from tune_vae.service import cluster
+    from tune_vae.service.desk import DataFacts
+
+    facts = DataFacts(data.shape, data.levels, data.digest())
+    return cluster.search(spec, facts, show=show, note=note, verbose=verbose).results
+
+
+def results(spec: StudySpec) -> StudyResults:
+    """A study as it stands, also while it is searched.
+
+    Raises:
+        StudyError: It was never begun.
+        StorageError: The ledger cannot be opened.
+    """
+    rows = _rows(spec)
+    if rows is None:
+        raise StudyError(
+            f"study `{spec.name}` has not begun: run `tune-vae search {spec.file}` first"
+        )
+    return StudyResults(spec.name, spec.objective, spec.budget.trials, rows)
+
+
+def trial_of(spec: StudySpec, number: int) -> TrialRow:
+    """One trial of a study.
+
+    Raises:
+        TrialNotFoundError: There is no such trial.
+    """
+    rows = results(spec).rows
+    for row in rows:
+        if row.trial == number:
+            return row
+    known = f"0 to {rows[-1].trial}" if rows else "none"
+    raise TrialNotFoundError(f"study `{spec.name}` has no trial {number}; it has {known}")
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained model and how it got there."""
+
+    vae: VAE
+    config: TrialConfig
+    history: History
+    verdict: Verdict
+
+
+def train(
+    study: StudySpec | TrialConfig,
+    *,
+    on_epoch: Callable[[EpochReport, Verdict], None] = lambda report, verdict: None,
+    save_to: Path | None = None,
+    limits: Limits | None = None,
+    device: str = "cpu",
+    data: Splits | None = None,
+    **knobs: Any,
+) -> Trained:
+    """Train one configuration, alone, in this process.
+
+    Arguments:
+        study: A configuration, or a study whose open knobs are given as keywords.
+        on_epoch: Called after each epoch.
+        save_to: Where to write the last checkpoint.
+        limits: When to stop; by default those of the study.
+        device: Where to train.
+        data: Images to use instead of loading the study's.
+        knobs: Values of the study's knobs, as they would stand in its file.
+
+    Raises:
+        StudyError: A knob is open and not given, or unknown.
+        DataError: The data cannot be loaded.
+
+    Example:
+        trained = train(StudySpec.load("studies/digits.yaml"), beta_norm=0.1,
+                        likelihood="gaussian", sigma="optimal", schedule="constant", lr=1e-3)
+    """
+    if isinstance(study, TrialConfig):
+        config, limits = study, limits or Limits()
+        data = data or _data_of(config)
+    else:
+        data = data or study.dataset().load()
+        limits = limits or study.health
+        config = _given(study, data, knobs)
+    history = history_of(config, None)
+    trainer = Trainer([config.member()], data, device=device)
+    for (report,) in trainer:
+        verdict = judge(history.add(report), limits)
+        on_epoch(report, verdict)
+        if verdict.kind.fatal:
+            trainer.retire(config.trial)
+    state = trainer.state(config.trial) | {"reports": [one.to_dict() for one in history]}
+    if save_to:
+        checkpoint.save(state, save_to)
+    return Trained(_vae(config, state), config, history, judge(history, limits))
+
+
+def load_vae(path: str | Path) -> VAE:
+    """The model of a checkpoint, in evaluation mode on the CPU.
+
+    Arguments:
+        path: A `best.pt` or `last.pt`, from the checkpoint store or from MLflow.
+
+    Raises:
+        CheckpointError: The file is absent, torn or foreign.
+
+    Example:
+        vae = load_vae("mlruns/checkpoints/digits/00012/best.pt")
+        images = vae.generate(16)
+    """
+    state = checkpoint.load(Path(path))
+    return _vae(_config_of(state, path), state)
+
+
+def validate(path: str | Path, data: Splits | None = None) -> dict[str, float]:
+    """Validation scores of a checkpoint, measured anew with the noise of the search.
+
+    Arguments:
+        path: A checkpoint.
+        data: Images to use instead of loading those of its study.
+
+    Returns:
+        `bits_per_dim`, `bits_per_dim_calibrated`, `rate_nats`, `distortion_nats`, `neg_elbo`,
+        `mse`, as the checkpoint's own last report holds them.
+    """
+    state = checkpoint.load(Path(path))
+    config = _config_of(state, path)
+    trainer = Trainer([config.member()], data or _data_of(config), resume={config.trial: state})
+    return trainer.scores()[0]
+
+
+def _config_of(state: dict[str, Any], path: str | Path) -> TrialConfig:
+    try:
+        return TrialConfig.model_validate_json(state["config"])
+    except (KeyError, ValueError) as error:
+        raise CheckpointError(f"{path} does not say which model it holds") from error
+
+
+def _vae(config: TrialConfig, state: dict[str, Any]) -> VAE:
+    vae = build_vae(config.member(), config.shape)
+    nn.utils.vector_to_parameters(state["theta"], vae.parameters())
+    vae.load_state_dict(state["buffers"], strict=False)
+    return vae.eval()
+
+
+def _data_of(config: TrialConfig) -> Splits:
+    from tune_vae.spec import components
+
+    data: Splits = components.build("dataset", config.data).load()
+    return data
+
+
+def _rows(spec: StudySpec) -> list[TrialRow] | None:
+    from tune_vae.service.ledger import read_rows
+
+    return read_rows(spec)
+
+
+def _sound_data(spec: StudySpec) -> Splits:
+    from tune_vae.service.ledger import plugin_problems
+
+    spec.refuse(plugin_problems(spec))
+    data = spec.dataset().load()
+    spec.refuse(faults(spec, data.levels))
+    return data
+
+
+class _Given:
+    """Chooser for `train`: nothing may be left to choose."""
+
+    def choice(self, name: str, labels: Sequence[str]) -> str:
+        raise StudyError(f"`{name}` is open; give it, one of: {', '.join(labels)}")
+
+    def real(self, name: str, low: float, high: float, *, log: bool) -> float:
+        raise StudyError(f"`{name}` is open; give it, between {low:g} and {high:g}")
+
+    def integer(self, name: str, low: int, high: int, *, log: bool) -> int:
+        raise StudyError(f"`{name}` is open; give it, between {low} and {high}")
+
+
+def _given(spec: StudySpec, data: Splits, knobs: dict[str, Any]) -> TrialConfig:
+    fixed = replace(spec, knobs=spec.with_values(knobs))
+    return TrialConfig.of(
+        fixed, fixed.draw(_Given()), trial=0, shape=data.shape, levels=data.levels
+    )
+
+
+def _example(
+    spec: StudySpec, data: Splits, network: Any, latent_dim: int, likelihood: Any
+) -> TrialConfig:
+    drawn = {name: next(iter(node.examples())) for name, node in spec.knobs.items()}
+    drawn |= {"network": network, "latent_dim": int(latent_dim), "likelihood": likelihood}
+    drawn["batch_size"] = int(drawn["batch_size"])
+    return TrialConfig.of(spec, drawn, trial=0, shape=data.shape, levels=data.levels)
+
+
+def _size(config: TrialConfig) -> tuple[int, int]:
+    """Parameters of a model, and bytes of its weights, optimiser and activations."""
+    activations = 0
+
+    def count(module: nn.Module, inputs: Any, output: Any) -> None:
+        nonlocal activations
+        if isinstance(output, Tensor) and not list(module.children()):
+            activations += output.numel()
+
+    try:
+        with torch.device("meta"):
+            vae = build_vae(config.member(), config.shape)
+            for module in vae.modules():
+                module.register_forward_hook(count)
+            vae(torch.empty(1, *config.shape), torch.empty(1, config.latent_dim))
+    except (ValueError, RuntimeError) as error:
+        raise StudyError(
+            f"no model for images of {'×'.join(map(str, config.shape))}: {error}"
+        ) from error
+    parameters = sum(p.numel() for p in vae.parameters())
+    # Weights, gradient, two moments and Adam's intermediate results; each activation and its
+    # gradient.
+    return parameters, 4 * (7 * parameters + 2 * activations * config.batch_size)
+
+
+def _step_seconds(config: TrialConfig, data: Splits) -> float:
+    """Time of a step, validation's share included, from three steps after three to warm up."""
+    batch = min(config.batch_size, len(data.train))
+    sample = Splits(
+        train=data.train[: 3 * batch],
+        validation=data.validation[:batch],
+        test=data.test[:1],
+        levels=data.levels,
+    )
+    member = replace(config.member(), epochs=2, batch_size=batch)
+    seconds = math.inf
+    torch.set_num_threads(1)
+    epochs = iter(Trainer([member], sample))
+    for _ in range(2):
+        begin = time.perf_counter()
+        next(epochs)
+        seconds = time.perf_counter() - begin
+    return seconds / (len(sample.train) // batch)

@@ -1,0 +1,152 @@
+"""The command line: a few lines each over `api`."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tune_vae.errors import TuneVaeError
+
+__all__ = ["app", "main"]
+
+EXIT_CODES = """
+Exit codes: 0 done · 1 a fault of tune-vae itself · 2 wrong study file or usage · 3 the search
+ended without a healthy trial · 4 storage, MLflow or Ray unreachable · 130 interrupted, run the
+same command to go on.
+"""
+
+app = typer.Typer(
+    help="Find out how to weigh the KL term, and which decoder distribution and variance a VAE "
+    "should use.",
+    epilog=EXIT_CODES,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+
+Study = Annotated[
+    Path, typer.Argument(metavar="STUDY", help="A study file, such as studies/digits.yaml.")
+]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"tune-vae {version('tune-vae')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command(epilog="Example: tune-vae check studies/digits.yaml")
+def check(study: Study) -> None:
+    """Validate a study and show what it would do; nothing is started or written."""
+    from tune_vae import api, terminal
+    from tune_vae.spec.study import StudySpec
+
+    terminal.show_check(terminal.console(), api.check(StudySpec.load(study)))
+
+
+@app.command(epilog="Example: tune-vae search studies/digits.yaml" + "\n\n" + EXIT_CODES)
+def search(
+    study: Study,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Show Ray's own messages.")] = False,
+) -> None:
+    """Search, or go on with a search: run it again after Ctrl-C, a crash or a reboot."""
+    from tune_vae import terminal
+    from tune_vae.spec.study import StudySpec
+
+    spec = StudySpec.load(study)
+    out = terminal.console()
+    with terminal.view(out, spec) as show:
+        from tune_vae import api
+
+        found = api.search(spec, show=show, note=terminal.note, verbose=verbose)
+    terminal.show_results(out, found, spec)
+    if not found.front:
+        raise typer.Exit(3)
+
+
+@app.command(epilog="Example: tune-vae status studies/digits.yaml")
+def status(study: Study) -> None:
+    """How far a study is, also while it is searched elsewhere."""
+    from tune_vae import api, terminal
+    from tune_vae.spec.study import StudySpec
+
+    spec = StudySpec.load(study)
+    terminal.show_status(terminal.console(), api.results(spec), spec)
+
+
+@app.command(epilog="Example: tune-vae report studies/digits.yaml")
+def report(study: Study) -> None:
+    """The best trials, the verdicts with their reasons, and where to look."""
+    from tune_vae import api, terminal
+    from tune_vae.spec.study import StudySpec
+
+    spec = StudySpec.load(study)
+    terminal.report_text(terminal.console(), api.results(spec), spec)
+
+
+@app.command(epilog="Example: tune-vae train studies/digits.yaml --trial 12 --to vae.pt")
+def train(
+    study: Study,
+    trial: Annotated[int, typer.Option("--trial", min=0, help="Number of the trial.")],
+    to: Annotated[
+        Path | None,
+        typer.Option("--to", help="Where to save the model; by default among the checkpoints."),
+    ] = None,
+) -> None:
+    """Train one trial of a study again, alone and from the beginning."""
+    from tune_vae import api, terminal
+    from tune_vae.spec.study import StudySpec
+
+    spec = StudySpec.load(study)
+    config = api.trial_of(spec, trial).config
+    out = terminal.console()
+    saved = to or Path(spec.storage.checkpoints) / spec.name / f"{trial:05d}" / "again.pt"
+    with terminal.training(out, config) as on_epoch:
+        trained = api.train(config, on_epoch=on_epoch, save_to=saved, limits=spec.health)
+    terminal.show_trained(out, trained, str(saved))
+
+
+@app.command(epilog="Example: tune-vae ui studies/digits.yaml --port 5000")
+def ui(
+    study: Study,
+    port: Annotated[int, typer.Option("--port", min=1, max=65535)] = 5000,
+    host: Annotated[str, typer.Option("--host", help="Address to serve on.")] = "127.0.0.1",
+) -> None:
+    """Show the study in MLflow's pages until Ctrl-C."""
+    from tune_vae import terminal
+    from tune_vae.service import tracking
+    from tune_vae.spec.study import StudySpec
+
+    spec = StudySpec.load(study)
+    out = terminal.console()
+    remote = spec.storage.tracking.startswith(("http://", "https://"))
+    server = spec.storage.tracking if remote else f"http://{host}:{port}"
+    link = tracking.experiment_link(spec, server)
+    out.print(f"{link}")
+    if not remote:
+        out.print("[dim]MLflow starts; the page answers in some seconds. Ctrl-C ends it.[/]")
+        tracking.serve(spec.storage, host=host, port=port)
+
+
+def main() -> None:
+    """Entry point: our own errors become one screen and an exit code, never a traceback."""
+    try:
+        app()
+    except TuneVaeError as error:
+        from tune_vae import terminal
+
+        terminal.show_error(terminal.console(stderr=True), error)
+        sys.exit(error.exit_code)

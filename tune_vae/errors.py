@@ -1,0 +1,91 @@
+"""The errors a user can meet, each with the exit code that the command line gives it."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+__all__ = [
+    "CheckpointError",
+    "DataError",
+    "Problem",
+    "StorageError",
+    "StudyError",
+    "StudyFileError",
+    "TrialNotFoundError",
+    "TuneVaeError",
+]
+
+
+class TuneVaeError(Exception):
+    """Something a user can mend. The message says what was given, what is allowed, what to do."""
+
+    exit_code: ClassVar[int] = 1
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing wrong with a study file.
+
+    Arguments:
+        message: What was given and what is allowed.
+        path: Keys and list positions from the root of the file to the place.
+        tip: What to do, or the empty string.
+        on_key: Whether the fault is in the key at `path` rather than in its value.
+        line, column, width: Position in the file, from 1, and how many characters to underline;
+            0 when there is no place to show.
+    """
+
+    message: str
+    path: tuple[str | int, ...] = ()
+    tip: str = ""
+    on_key: bool = False
+    line: int = 0
+    column: int = 0
+    width: int = 1
+
+
+class StudyFileError(TuneVaeError):
+    """A study file that cannot be used. Holds every problem found and the file as given.
+
+    Arguments:
+        problems: At least one, in the order of the file.
+        file: The file's path as the user wrote it.
+        text: Its contents, for showing the lines at fault.
+    """
+
+    exit_code = 2
+
+    def __init__(self, problems: list[Problem], *, file: str, text: str = "") -> None:
+        self.problems = problems
+        self.file = file
+        self.text = text
+        super().__init__("; ".join(problem.message for problem in problems))
+
+
+class StudyError(TuneVaeError):
+    """A study that is valid as a file and still cannot be run as asked."""
+
+    exit_code = 2
+
+
+class DataError(TuneVaeError):
+    """A data set that is absent, broken or outside the domain of a likelihood."""
+
+    exit_code = 2
+
+
+class TrialNotFoundError(TuneVaeError):
+    """A trial number that the study does not have."""
+
+    exit_code = 2
+
+
+class CheckpointError(TuneVaeError):
+    """A checkpoint that cannot be read."""
+
+    exit_code = 2
+
+
+class StorageError(TuneVaeError):
+    """A ledger, tracking server or checkpoint store that does not answer."""
+
+    exit_code = 4

@@ -1,0 +1,87 @@
+r"""Rate, distortion and their units.
+
+Everything is a sum over dimensions and a mean over examples, in nats; bits per dimension are
+derived here and nowhere else.
+
+Shapes: B batch, M latent. N is the number of data values of one example (C·H·W).
+"""
+
+import math
+
+from torch import Tensor
+
+__all__ = ["beta_from_norm", "beta_to_norm", "bits_per_dim", "rate_nats"]
+
+
+def rate_nats(mean_BM: Tensor, log_variance_BM: Tensor) -> Tensor:
+    r"""KL divergence of a diagonal Gaussian posterior from the standard normal, per latent.
+
+    $$ \mathrm{KL}(\mathcal N(\mu, \sigma^2) \| \mathcal N(0, 1))
+       = \tfrac12 (\mu^2 + \sigma^2 - 1 - \log \sigma^2) $$
+
+    References:
+        | Auto-Encoding Variational Bayes (Kingma & Welling, 2014), appendix B
+        | https://arxiv.org/abs/1312.6114
+
+    Arguments:
+        mean_BM: Posterior means.
+        log_variance_BM: Natural logarithm of the posterior variances.
+
+    Returns:
+        Nats per example and latent, shape `BM`, at least 0. The rate of an example is its sum
+        over M.
+
+    Example:
+        >>> import torch
+        >>> rate_nats(torch.tensor([[0.0, 1.0]]), torch.zeros(1, 2))
+        tensor([[0.0000, 0.5000]])
+    """
+    # expm1(s) - s is the accurate form of exp(s) - 1 - s when the posterior is close to the prior,
+    # which is where collapse is decided.
+    return 0.5 * (mean_BM.square() + log_variance_BM.expm1() - log_variance_BM)
+
+
+def bits_per_dim(nats: float, values: int) -> float:
+    r"""Bits per data value, $\mathrm{nats} / (N \ln 2)$.
+
+    Arguments:
+        nats: Nats per example.
+        values: N, the number of data values of one example, at least 1.
+
+    Example:
+        >>> round(bits_per_dim(math.log(256) * 784, values=784), 6)
+        8.0
+    """
+    return nats / (values * math.log(2.0))
+
+
+def beta_from_norm(beta_norm: float, *, values: int, latents: int) -> float:
+    r"""KL weight $\beta = \beta_\mathrm{norm} N / M$.
+
+    M is the latent size. It is never the batch size: a batch is averaged over, so it does not
+    move the balance of rate and distortion.
+
+    References:
+        | beta-VAE (Higgins et al., 2017), section 4.2
+        | https://openreview.net/forum?id=Sy2fzU9gl
+
+    Arguments:
+        beta_norm: Normalised weight, positive.
+        values: N, data values of one example.
+        latents: M, latent size.
+
+    Example:
+        >>> beta_from_norm(0.5, values=784, latents=20)
+        19.6
+    """
+    return beta_norm * values / latents
+
+
+def beta_to_norm(beta: float, *, values: int, latents: int) -> float:
+    r"""Normalised weight $\beta_\mathrm{norm} = \beta M / N$, the inverse of `beta_from_norm`.
+
+    Example:
+        >>> beta_to_norm(19.6, values=784, latents=20)
+        0.5
+    """
+    return beta * latents / values

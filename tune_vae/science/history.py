@@ -1,0 +1,164 @@
+"""What is known of a trial: one report per epoch."""
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+__all__ = ["OBJECTIVES", "EpochReport", "History"]
+
+OBJECTIVES = {
+    "bits_per_dim": "rate + distortion as probability mass of the quantised data",
+    "bits_per_dim_calibrated": "the same for the decoder's mean under one fitted Gaussian",
+    "neg_elbo": "rate + distortion as the likelihood states it, nats",
+    "rate_nats": "KL of the posterior from the prior",
+    "distortion_nats": "negative log-likelihood as the likelihood states it",
+    "mse": "squared error per data value",
+}
+"""What a study may minimise. All are fields of `EpochReport`, measured on validation images at
+beta = 1."""
+
+COMPARABLE_WEIGHT = 0.95
+
+
+@dataclass(frozen=True)
+class EpochReport:
+    """One epoch of one trial. Validation numbers are at beta = 1 with noise fixed by seed.
+
+    Arguments:
+        trial: Number of the trial.
+        epoch: Epochs done, from 1.
+        step: Optimiser steps done.
+        kl_weight: Schedule value at the last step of the epoch, in [0, 1].
+        kl_weight_low: The lowest schedule value within the epoch.
+        beta: Effective KL weight beta·w at the last step.
+        lr: Learning rate.
+        train_rate_nats, train_distortion_nats: Means over the epoch's batches.
+        grad_norm: Largest finite gradient norm of the epoch, before clipping.
+        skipped: Steps whose gradient was not finite and which were therefore left out.
+        finite: Whether every loss of the epoch was finite.
+        rate_nats, distortion_nats, neg_elbo: Validation, nats per example.
+        rate_per_latent_nats: Validation rate of each latent.
+        mse: Validation squared error per data value.
+        bits_per_dim: Validation rate + distortion as mass; NaN when improper.
+        bits_per_dim_calibrated: The same under the calibrated Gaussian.
+        active_units: Latents with Var_x(E[z|x]) > 0.01 on validation images.
+        sigma: Scale of the decoder; NaN without one.
+        seconds: Wall time of the epoch, shared by the members of its pack.
+    """
+
+    trial: int
+    epoch: int
+    step: int
+    kl_weight: float
+    kl_weight_low: float
+    beta: float
+    lr: float
+    train_rate_nats: float
+    train_distortion_nats: float
+    grad_norm: float
+    skipped: int
+    finite: bool
+    rate_nats: float
+    distortion_nats: float
+    neg_elbo: float
+    rate_per_latent_nats: tuple[float, ...]
+    mse: float
+    bits_per_dim: float
+    bits_per_dim_calibrated: float
+    active_units: int
+    sigma: float
+    seconds: float
+
+    def __post_init__(self) -> None:
+        # Reports come back from checkpoints as plain dictionaries with lists.
+        object.__setattr__(self, "rate_per_latent_nats", tuple(self.rate_per_latent_nats))
+
+    @property
+    def comparable(self) -> bool:
+        """Whether the schedule let the KL term weigh in fully through this epoch.
+
+        Under a warm-up the numbers at beta = 1 describe a model that was trained for another
+        beta; they are compared with nothing.
+        """
+        return self.kl_weight_low >= COMPARABLE_WEIGHT
+
+    def value(self, objective: str) -> float:
+        """The objective's value, smaller is better; see `OBJECTIVES`."""
+        return float(getattr(self, objective))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for a checkpoint or a message."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "EpochReport":
+        """The inverse of `to_dict`; keys of a later version are left out."""
+        known = {f.name for f in fields(cls)}
+        return cls(**{key: value for key, value in values.items() if key in known})
+
+
+@dataclass
+class History:
+    """Reports of one trial, in the order of their epochs.
+
+    Arguments:
+        epochs: Epochs the trial is to run.
+        values: N, data values of one example.
+        levels: Grey levels of the data.
+        objective: Which number is to be minimised.
+    """
+
+    epochs: int
+    values: int
+    levels: int
+    objective: str
+    reports: list[EpochReport] = field(default_factory=list)
+
+    def add(self, report: EpochReport) -> "History":
+        """This history, one epoch longer.
+
+        Raises:
+            ValueError: The report is not of the next epoch.
+        """
+        if report.epoch != len(self.reports) + 1:
+            raise ValueError(f"expected epoch {len(self.reports) + 1}, got {report.epoch}")
+        self.reports.append(report)
+        return self
+
+    def extend(self, reports: Iterable[EpochReport]) -> "History":
+        for report in reports:
+            self.add(report)
+        return self
+
+    def __len__(self) -> int:
+        return len(self.reports)
+
+    def __iter__(self) -> Iterator[EpochReport]:
+        return iter(self.reports)
+
+    @property
+    def last(self) -> EpochReport:
+        return self.reports[-1]
+
+    @property
+    def finished(self) -> bool:
+        """Whether all epochs were run."""
+        return len(self.reports) >= self.epochs
+
+    def comparable(self, report: EpochReport) -> bool:
+        """Whether a report may be compared with other trials'.
+
+        The last epoch always may: there every schedule has reached its full weight.
+        """
+        return report.comparable or report.epoch == self.epochs
+
+    @property
+    def best(self) -> EpochReport | None:
+        """The comparable report of the lowest finite objective value, the first among equals."""
+        scored = [
+            report
+            for report in self.reports
+            if self.comparable(report) and math.isfinite(report.value(self.objective))
+        ]
+        return min(scored, key=lambda report: report.value(self.objective), default=None)

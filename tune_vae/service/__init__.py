@@ -1,0 +1,1 @@
+"""The floor that meets the outside: Optuna, MLflow and Ray, each in one file."""

@@ -1,0 +1,446 @@
+"""Where trials run. Ray is imported here and nowhere else.
+
+Ray Tune places packs on CPUs and GPUs, keeps their processes alive from trial to trial and
+tells when one dies. It learns only "an epoch is done" and "a pack is done"; its own state is
+thrown away, because the ledger, the checkpoints and MLflow are the truth.
+"""
+
+import logging
+import math
+import os
+import shutil
+import signal
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+_SETTINGS = {
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
+    "TUNE_WARN_THRESHOLD_S": "60",
+}
+# Ray reads them when it is imported.
+for _name, _value in _SETTINGS.items():
+    os.environ.setdefault(_name, _value)
+
+import ray  # noqa: E402
+from ray import tune  # noqa: E402
+from ray.tune.progress_reporter import TrialProgressCallback  # noqa: E402
+from ray.tune.search import Searcher  # noqa: E402
+
+from tune_vae.data import Splits  # noqa: E402
+from tune_vae.errors import StorageError, StudyError, TuneVaeError  # noqa: E402
+from tune_vae.science.health import Verdict  # noqa: E402
+from tune_vae.science.history import EpochReport  # noqa: E402
+from tune_vae.service.desk import DataFacts, Desk, Snapshot  # noqa: E402
+from tune_vae.service.journey import Decision, TrialResult, run_pack  # noqa: E402
+from tune_vae.spec.study import StudySpec  # noqa: E402
+from tune_vae.spec.trial import TrialConfig  # noqa: E402
+from tune_vae.training.checkpoint import CheckpointStore  # noqa: E402
+
+__all__ = ["Interrupted", "search"]
+
+REFRESH_SECONDS = 0.3
+PREFIX = "tune-vae-"
+
+
+class Interrupted(TuneVaeError):
+    """The search was asked to stop and has stopped; it can be continued."""
+
+    exit_code = 130
+
+
+def search(
+    spec: StudySpec,
+    facts: DataFacts,
+    *,
+    show: Callable[[Snapshot], None],
+    note: Callable[[Snapshot], str],
+    verbose: bool = False,
+) -> Snapshot:
+    """Run a study to its end, or go on with it.
+
+    Arguments:
+        spec: The study.
+        facts: Of its data.
+        show: Called a few times a second with what has happened.
+        note: What MLflow's page shall say of the study at the end.
+        verbose: Whether Ray's own messages are shown.
+
+    Returns:
+        The study at its end.
+
+    Raises:
+        Interrupted: Ctrl-C or SIGTERM; what ran was saved and handed over.
+        StorageError: The ledger cannot be opened.
+        StudyError: No trial fits the machine, or all trials break.
+    """
+    folder = str(Path.cwd())
+    with _Signals() as signals, _ray(spec, verbose=verbose) as scratch:
+        resources, slots = _resources(spec)
+        desk = ray.remote(num_cpus=0, max_concurrency=16)(Desk).remote(spec, facts, folder=folder)
+        window = _Window(desk, show)
+        try:
+            _wait_until_open(desk, window, signals)
+            while not signals.stop:
+                searcher = _AskDesk(desk, spec.name)
+                _fit(spec, desk, searcher, resources, slots, window, signals, scratch, folder)
+                if searcher.refusal:
+                    raise searcher.refusal
+                if signals.stop or not ray.get(desk.has_work.remote()):
+                    break
+                window.refresh()
+                time.sleep(1.0)
+        finally:
+            ray.get(desk.stop.remote())
+            final = ray.get(desk.snapshot.remote(window.seen))
+            shown = ray.get(desk.close.remote(note(final)))
+        show(final)
+        if signals.stop:
+            raise Interrupted("interrupted")
+        if not shown:
+            final = Snapshot(final.results, trouble="MLflow did not take everything in time")
+        return final
+
+
+def _wait_until_open(desk: Any, window: "_Window", signals: "_Signals") -> None:
+    """The desk has opened its stores, or says why it could not."""
+    ready = desk.snapshot.remote(0)
+    while not signals.stop:
+        done, _ = ray.wait([ready], timeout=REFRESH_SECONDS)
+        if done:
+            break
+    try:
+        ray.get(ready)
+    except ray.exceptions.RayActorError as error:
+        raise _cause(error) from None
+
+
+def _cause(error: Exception) -> Exception:
+    """Our own error inside what Ray makes of it when a constructor raises."""
+    inner = getattr(error, "cause", None) or error.__cause__
+    if isinstance(inner, TuneVaeError):
+        return inner
+    text = str(error)
+    for kind in (StudyError, StorageError):
+        marker = f"{kind.__module__}.{kind.__name__}: "
+        if marker in text:
+            return kind(text.rpartition(marker)[2].strip())
+    return error
+
+
+def _fit(
+    spec: StudySpec,
+    desk: Any,
+    searcher: "_AskDesk",
+    resources: dict[str, float],
+    slots: int,
+    window: "_Window",
+    signals: "_Signals",
+    scratch: Path,
+    folder: str,
+) -> None:
+    trainable = tune.with_resources(
+        tune.with_parameters(_PackTrial, spec=spec, desk=desk, folder=folder), resources
+    )
+    tune.Tuner(
+        trainable,
+        tune_config=tune.TuneConfig(
+            search_alg=searcher,
+            num_samples=-1,
+            max_concurrent_trials=slots,
+            # One process serves trial after trial: starting one costs seconds.
+            reuse_actors=True,
+        ),
+        run_config=tune.RunConfig(
+            name="packs",
+            storage_path=str(scratch / "tune"),
+            verbose=0,
+            stop=_Stopper(signals),
+            callbacks=[_Refresh(window)],
+            failure_config=tune.FailureConfig(max_failures=0),
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+        ),
+    ).fit()
+
+
+class _PackTrial(tune.Trainable):
+    """One pack in a worker process; a step is an epoch. Must be cheap to set up."""
+
+    def setup(self, config: dict[str, Any], spec: StudySpec, desk: Any, folder: str) -> None:
+        self._spec, self._desk, self._folder = spec, desk, folder
+        self._data: Splits | None = None
+        self._journey: Iterator[None] | None = None
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        self._journey = None
+        return True
+
+    def step(self) -> dict[str, Any]:
+        configs = [TrialConfig.model_validate_json(text) for text in self.config["pack"]]
+        try:
+            if self._journey is None:
+                self._journey = self._begin(configs)
+            next(self._journey)
+        except StopIteration:
+            return {"done": True}
+        except ray.exceptions.RayActorError:
+            # Without the desk there is nobody to tell; the ledger's lease will run out.
+            raise
+        except Exception as error:  # noqa: BLE001  a user's network may raise anything
+            trials = [config.trial for config in configs]
+            ray.get(self._desk.fail.remote(trials, _reason(error), again=False))
+            return {"done": True}
+        return {"done": False}
+
+    def _begin(self, configs: list[TrialConfig]) -> Iterator[None]:
+        import torch
+
+        torch.set_num_threads(max(1, int(self._spec.budget.cpus_per_trial)))
+        if self._data is None:
+            self._data = self._spec.dataset().load()
+        handle = _DeskHandle(self._desk)
+        return run_pack(
+            configs,
+            data=self._data,
+            limits=self._spec.health,
+            ledger=handle,
+            tracker=handle,
+            store=CheckpointStore(
+                Path(self._folder) / self._spec.storage.checkpoints, self._spec.name
+            ),
+            device="cuda" if ray.get_gpu_ids() and torch.cuda.is_available() else "cpu",
+        )
+
+
+class _DeskHandle:
+    """The desk as a worker sees it: `journey.Ledger` and `journey.Tracker`."""
+
+    def __init__(self, desk: Any) -> None:
+        self._desk = desk
+
+    def report(self, report: EpochReport, verdict: Verdict) -> Decision:
+        decision: Decision = ray.get(self._desk.report.remote(report, verdict))
+        return decision
+
+    def commit(self, result: TrialResult) -> None:
+        ray.get(self._desk.commit.remote(result))
+
+    def log(self, report: EpochReport, verdict: Verdict) -> None:
+        self._desk.log.remote(report, verdict)
+
+    def conclude(self, result: TrialResult) -> None:
+        ray.get(self._desk.conclude.remote(result))
+
+
+class _AskDesk(Searcher):
+    """Tune's searcher: asks the desk for packs and tells it when a worker died."""
+
+    def __init__(self, desk: Any, study: str) -> None:
+        super().__init__()
+        self._desk, self._study = desk, study
+        self._packs: dict[str, list[int]] = {}
+        self.refusal: Exception | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Tune pickles its searcher into a file that nobody reads.
+        return (_AskDesk, (None, self._study))
+
+    def suggest(self, trial_id: str) -> Any:
+        try:
+            pack = ray.get(self._desk.ask.remote())
+        except ray.exceptions.RayTaskError as error:
+            self.refusal = _cause(error)
+            return Searcher.FINISHED
+        if pack is None or (not pack and not self._packs):
+            # With nothing running, Tune would sleep on a None without showing anything.
+            return Searcher.FINISHED
+        if not pack:
+            return None
+        self._packs[trial_id] = [config.trial for config in pack]
+        return {"pack": [config.model_dump_json() for config in pack]}
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        trials = self._packs.pop(trial_id, [])
+        if error:
+            ray.get(self._desk.fail.remote(trials, "its worker died", again=True))
+
+    def save(self, checkpoint_path: str) -> None:
+        pass
+
+    def restore(self, checkpoint_path: str) -> None:
+        pass
+
+
+class _Stopper(tune.Stopper):
+    def __init__(self, signals: "_Signals | None") -> None:
+        self._signals = signals
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (_Stopper, (None,))
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        return self._signals is not None and self._signals.stop
+
+
+class _Refresh(TrialProgressCallback):
+    """Replaces Ray's own printer, and gives the terminal its turn."""
+
+    def __init__(self, window: "_Window | None") -> None:
+        super().__init__()
+        self._window = window
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (_Refresh, (None,))
+
+    def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        if self._window:
+            self._window.refresh()
+
+    def on_trial_result(self, *args: Any, **info: Any) -> None:
+        pass
+
+    def on_trial_error(self, *args: Any, **info: Any) -> None:
+        pass
+
+    def on_trial_complete(self, *args: Any, **info: Any) -> None:
+        pass
+
+
+class _Window:
+    """Fetches snapshots without ever waiting for one."""
+
+    def __init__(self, desk: Any, show: Callable[[Snapshot], None]) -> None:
+        self._desk, self._show = desk, show
+        self._asked: Any = None
+        self._next = 0.0
+        self.seen = 0
+
+    def refresh(self) -> None:
+        if self._asked is None:
+            if time.monotonic() < self._next:
+                return
+            self._asked = self._desk.snapshot.remote(self.seen)
+        done, _ = ray.wait([self._asked], timeout=0)
+        if done:
+            snapshot: Snapshot = ray.get(self._asked)
+            self._asked = None
+            self._next = time.monotonic() + REFRESH_SECONDS
+            self.seen += len(snapshot.ended)
+            self._show(snapshot)
+
+
+class _Signals:
+    """Ctrl-C or SIGTERM once: finish the epoch and save. Twice: now."""
+
+    def __init__(self) -> None:
+        self.stop = False
+
+    def __enter__(self) -> "_Signals":
+        self._before = {
+            number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)
+        }
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self.stop:
+            # Everything that counts is on disk; what is in flight is taken up by the next search.
+            os._exit(Interrupted.exit_code)
+        self.stop = True
+
+
+@contextmanager
+def _ray(spec: StudySpec, *, verbose: bool) -> Iterator[Path]:
+    """A cluster for the time of a search: the one that is named, or one of our own."""
+    _sweep()
+    logging.getLogger("ray.tune").setLevel(logging.INFO if verbose else logging.CRITICAL)
+    scratch = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))
+    address = spec.ray.address or os.environ.get("RAY_ADDRESS")
+    own: dict[str, Any] = {
+        "num_cpus": _cores(),
+        "include_dashboard": False,
+        "object_store_memory": 256 * 2**20,
+        "_temp_dir": str(scratch / "ray"),
+    }
+    try:
+        ray.init(
+            address=address or "local",
+            log_to_driver=verbose,
+            logging_level=logging.INFO if verbose else logging.ERROR,
+            **({} if address else own),
+        )
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        where = f"the Ray cluster at {address}" if address else "Ray on this machine"
+        raise StorageError(f"cannot start or reach {where}: {error}") from error
+    try:
+        yield scratch
+    finally:
+        ray.shutdown()
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _sweep() -> None:
+    """Remove what killed searches left in the temporary folder."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*-*"):
+        pid = folder.name.removeprefix(PREFIX).partition("-")[0]
+        if pid.isdigit() and not Path(f"/proc/{pid}").exists() and Path("/proc").exists():
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _cores() -> int:
+    """Cores this process may use, which in a container are fewer than the machine has."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _resources(spec: StudySpec) -> tuple[dict[str, float], int]:
+    """What each pack takes, and how many fit at once.
+
+    Raises:
+        StudyError: Not even one does.
+    """
+    have, budget = ray.cluster_resources(), spec.budget
+    gpus = budget.gpus_per_trial
+    if gpus is None:
+        gpus = 0.25 if have.get("GPU") else 0.0
+    wanted = {"cpu": budget.cpus_per_trial, "gpu": gpus}
+    slots = math.inf
+    for name, amount in wanted.items():
+        there = have.get(name.upper(), 0.0)
+        if amount > there:
+            raise StudyError(
+                f"a trial asks for {amount:g} {name.upper()} and there are {there:g}. Lower "
+                f"`budget.{name}s_per_trial`, or name a larger cluster (`ray: {{address: …}}`)."
+            )
+        if amount:
+            slots = min(slots, there // amount)
+    packs = math.ceil(budget.trials / spec.train.pack)
+    return wanted, int(min(slots, budget.concurrency or math.inf, packs))
+
+
+def _reason(error: Exception) -> str:
+    """An exception in one line, with the place that raised it."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    text = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {text[0] if text else ''} ({Path(frame.filename).name}:{frame.lineno})"

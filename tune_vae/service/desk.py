@@ -1,0 +1,246 @@
+"""The owner of a search: the only one who writes to ledger and tracker.
+
+It lives on the driver's machine and dies with the driver. Workers speak to it through a handle
+with the methods of `journey.Ledger` and `journey.Tracker`, so that they hold no database
+address and import neither Optuna nor MLflow.
+"""
+
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tune_vae.errors import StorageError, TuneVaeError
+from tune_vae.science.health import Kind, Verdict
+from tune_vae.science.history import EpochReport
+from tune_vae.service.journey import Decision, TrialResult, conclusion, history_of
+from tune_vae.service.ledger import HEARTBEAT_SECONDS, OptunaLedger
+from tune_vae.service.results import StudyResults, TrialRow
+from tune_vae.service.tracking import MlflowTracker
+from tune_vae.spec.study import StudySpec
+from tune_vae.spec.trial import TrialConfig
+from tune_vae.training.checkpoint import CheckpointStore
+
+__all__ = ["DataFacts", "Desk", "Ended", "Running", "Snapshot"]
+
+
+@dataclass(frozen=True)
+class DataFacts:
+    """What must be known of the data without loading it: shape, levels and fingerprint."""
+
+    shape: tuple[int, int, int]
+    levels: int
+    digest: str
+
+
+@dataclass(frozen=True)
+class Running:
+    """A trial that runs here, for the terminal."""
+
+    config: TrialConfig
+    started: float
+    report: EpochReport | None = None
+    verdict: Verdict | None = None
+    rates: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A trial that ended during this search, for the terminal."""
+
+    config: TrialConfig
+    verdict: Verdict
+    values: tuple[float, ...]
+    is_best: bool
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What the terminal shows. `ended` holds those since the number that was asked for."""
+
+    results: StudyResults
+    running: tuple[Running, ...] = ()
+    ended: tuple[Ended, ...] = ()
+    epoch_seconds: float | None = None
+    trouble: str = ""
+
+
+@dataclass
+class _Board:
+    """What runs now and what has ended, kept for the terminal."""
+
+    running: dict[int, Running] = field(default_factory=dict)
+    ended: list[Ended] = field(default_factory=list)
+    epochs: int = 0
+    seconds: float = 0.0
+
+
+class Desk:
+    """Asks, reports, prunes, tells, logs and recovers, for one search.
+
+    Arguments:
+        spec: The study.
+        facts: Of its data.
+        folder: Where relative paths of the study's storage start.
+    """
+
+    def __init__(self, spec: StudySpec, facts: DataFacts, *, folder: str) -> None:
+        self._spec = spec
+        root = Path(folder) / spec.storage.checkpoints
+        self._store = CheckpointStore(root, spec.name)
+        self._ledger = OptunaLedger(
+            spec, shape=facts.shape, levels=facts.levels, digest=facts.digest
+        )
+        self._tracker = MlflowTracker(spec, digest=facts.digest, store=self._store)
+        self._board = _Board()
+        self._lock = threading.Lock()
+        self._counted = time.monotonic()
+        self._closing = threading.Event()
+        self._stopping = False
+        self._lost_contact = ""
+        self._rows: list[TrialRow] = self._ledger.rows()
+        self._mend()
+        self._heart = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
+        self._heart.start()
+
+    def _mend(self) -> None:
+        """Complete the pages of trials whose end was not shown before a kill."""
+        for row in self._rows:
+            if row.ended and row.last:
+                checkpoint = self._store.last(row.trial)
+                history = history_of(row.config, checkpoint)
+                verdict = Verdict(Kind(row.kind), row.reason)
+                if len(history):
+                    self._tracker.mend(row.config, conclusion(history, verdict), list(history))
+
+    def ask(self) -> list[TrialConfig] | None:
+        """The next pack; None when nothing is left, empty when one must wait.
+
+        Raises:
+            StudyError: The last few trials all broke.
+        """
+        if self._stopping or self._out_of_time():
+            return None
+        pack = self._ledger.ask_pack(self._spec.train.pack)
+        for config in pack or []:
+            self._tracker.open(config)
+            with self._lock:
+                self._board.running[config.trial] = Running(config, time.time())
+        return pack
+
+    def _out_of_time(self) -> bool:
+        hours = self._spec.budget.hours
+        return (
+            hours is not None and self._ledger.spent_seconds() + self._uncounted() > hours * 3600
+        )
+
+    def _uncounted(self) -> float:
+        """Seconds of searching that the ledger does not know yet."""
+        return time.monotonic() - self._counted
+
+    def report(self, report: EpochReport, verdict: Verdict) -> Decision:
+        """See `journey.Ledger.report`."""
+        decision = self._ledger.report(report, verdict)
+        with self._lock:
+            running = self._board.running.get(report.trial)
+            if running:
+                self._board.running[report.trial] = Running(
+                    running.config,
+                    running.started,
+                    report,
+                    verdict,
+                    (*running.rates, report.rate_nats),
+                )
+            self._board.epochs += 1
+            self._board.seconds += report.seconds
+        return decision
+
+    def log(self, report: EpochReport, verdict: Verdict) -> None:
+        """See `journey.Tracker.log`."""
+        self._tracker.log(report, verdict)
+
+    def conclude(self, result: TrialResult) -> None:
+        """See `journey.Tracker.conclude`."""
+        self._tracker.conclude(result)
+
+    def commit(self, result: TrialResult) -> None:
+        """See `journey.Ledger.commit`."""
+        before = self._results().winner
+        self._ledger.commit(result)
+        self._rows = self._ledger.rows()
+        winner = self._results().winner
+        with self._lock:
+            running = self._board.running.pop(result.trial, None)
+            if running:
+                better = winner is not None and winner.trial == result.trial
+                self._board.ended.append(
+                    Ended(
+                        running.config,
+                        result.verdict,
+                        result.values,
+                        better and (before is None or before.trial != result.trial),
+                    )
+                )
+
+    def fail(self, trials: Sequence[int], reason: str, *, again: bool) -> None:
+        """A worker broke with these trials; `again` when its process died."""
+        with self._lock:
+            gone = [self._board.running.pop(trial, None) for trial in trials]
+        mine = [one.config for one in gone if one]
+        self._ledger.fail([config.trial for config in mine], reason, again=again)
+        self._rows = self._ledger.rows()
+        if not again:
+            verdict = Verdict(Kind.FAILED, reason)
+            self._tracker.fail([config.trial for config in mine], reason)
+            with self._lock:
+                self._board.ended += [Ended(config, verdict, (), False) for config in mine]
+
+    def has_work(self) -> bool:
+        """Whether trials are left that nobody runs or that another machine may yet drop."""
+        self._rows = self._ledger.rows()
+        unended = any(not row.ended for row in self._rows)
+        return not self._out_of_time() and (unended or len(self._rows) < self._spec.budget.trials)
+
+    def stop(self) -> None:
+        """Give out no more trials."""
+        self._stopping = True
+
+    def snapshot(self, since: int) -> Snapshot:
+        """What the terminal shows, with the trials that ended after the first `since`."""
+        with self._lock:
+            board = self._board
+            running, ended = tuple(board.running.values()), tuple(board.ended[since:])
+            mean = board.seconds / board.epochs if board.epochs else None
+        return Snapshot(
+            results=self._results(),
+            running=running,
+            ended=ended,
+            epoch_seconds=mean,
+            trouble=self._lost_contact or self._tracker.trouble,
+        )
+
+    def _results(self) -> StudyResults:
+        spec = self._spec
+        return StudyResults(spec.name, spec.objective, spec.budget.trials, self._rows)
+
+    def close(self, note: str = "") -> bool:
+        """Hand over what still runs, finish the pages; whether all of them were finished."""
+        self._closing.set()
+        self._ledger.release()
+        self._ledger.spend(self._uncounted())
+        if note:
+            self._tracker.note(note)
+        return self._tracker.close()
+
+    def _beat(self) -> None:
+        while not self._closing.wait(HEARTBEAT_SECONDS):
+            try:
+                self._ledger.beat()
+                self._ledger.spend(self._uncounted())
+                self._counted = time.monotonic()
+                self._rows = self._ledger.rows()
+            except (TuneVaeError, StorageError) as error:
+                self._lost_contact = str(error)
+            else:
+                self._lost_contact = ""

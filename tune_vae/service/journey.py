@@ -1,0 +1,155 @@
+"""A pack's journey from configurations to results. Knows no library at all.
+
+What a search does with each epoch is written here once, top to bottom. Who stores it is behind
+two protocols, so that the whole journey also runs on ten-line fakes.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from tune_vae.data import Splits
+from tune_vae.science.health import Kind, Limits, Verdict, judge
+from tune_vae.science.history import EpochReport, History
+from tune_vae.spec.trial import TrialConfig
+from tune_vae.training.checkpoint import CheckpointStore
+from tune_vae.training.trainer import Trainer
+
+__all__ = ["Decision", "Ledger", "Tracker", "TrialResult", "conclusion", "history_of", "run_pack"]
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What is to be done with a trial after an epoch.
+
+    Arguments:
+        stop: Whether to end it.
+        verdict: What ended it; None when it is no longer ours to judge, because another
+            machine took it over.
+    """
+
+    stop: bool = False
+    verdict: Verdict | None = None
+
+
+@dataclass(frozen=True)
+class TrialResult:
+    """How a trial ended.
+
+    Arguments:
+        trial: Its number.
+        verdict: What was true of it at the end.
+        finished: Whether it ran all its epochs.
+        values: Best comparable values of the study's objectives, all of one epoch; empty if none.
+        best: The report of that epoch.
+        last: Its last report.
+    """
+
+    trial: int
+    verdict: Verdict
+    finished: bool
+    values: tuple[float, ...]
+    best: EpochReport | None
+    last: EpochReport
+
+
+class Ledger(Protocol):
+    """Who knows the truth about trials. All calls may be repeated without harm."""
+
+    def report(self, report: EpochReport, verdict: Verdict) -> Decision:
+        """Note an epoch; say whether the trial goes on."""
+
+    def commit(self, result: TrialResult) -> None:
+        """Note the end of a trial. The last thing that is written of it."""
+
+
+class Tracker(Protocol):
+    """Who shows trials to people. Never waits, never fails a trial."""
+
+    def log(self, report: EpochReport, verdict: Verdict) -> None:
+        """Show an epoch; one that was shown before is left out."""
+
+    def conclude(self, result: TrialResult) -> None:
+        """Show how a trial ended, with its checkpoints."""
+
+
+def run_pack(
+    configs: Sequence[TrialConfig],
+    *,
+    data: Splits,
+    limits: Limits,
+    ledger: Ledger,
+    tracker: Tracker,
+    store: CheckpointStore,
+    device: str = "cpu",
+) -> Iterator[None]:
+    """Train trials of one pack key to their ends; yields after each epoch.
+
+    A trial with a checkpoint goes on after its last epoch. What was written before a kill is
+    written again where it is missing: the checkpoint holds all reports, and both ledger and
+    tracker leave out what they know.
+    """
+    checkpoints = {config.trial: store.last(config.trial) for config in configs}
+    resume = {trial: state for trial, state in checkpoints.items() if state}
+    trainer = Trainer([config.member() for config in configs], data, device=device, resume=resume)
+    histories = {c.trial: history_of(c, resume.get(c.trial)) for c in configs}
+    for trial, history in histories.items():
+        if history.reports:
+            verdict = judge(history, limits)
+            for report in history:
+                tracker.log(report, verdict)
+            decision = ledger.report(history.last, verdict)
+            if decision.stop or history.finished:
+                trainer.retire(trial)
+                _conclude(history, decision.verdict or verdict, ledger, tracker)
+
+    for reports in trainer:
+        for report in reports:
+            trial = report.trial
+            history = histories[trial].add(report)
+            verdict = judge(history, limits)
+            state = trainer.state(trial) | {"reports": [one.to_dict() for one in history]}
+            if history.best is report:
+                store.save_best(trial, state)
+            store.save_last(trial, state)
+            decision = ledger.report(report, verdict)
+            if decision.stop and decision.verdict is None:
+                trainer.retire(trial)
+                continue
+            tracker.log(report, verdict)
+            if decision.stop or history.finished:
+                trainer.retire(trial)
+                _conclude(history, decision.verdict or verdict, ledger, tracker)
+        yield
+
+
+def history_of(config: TrialConfig, checkpoint: dict[str, Any] | None) -> History:
+    """The history of a trial as its checkpoint holds it, empty without one."""
+    history = History(
+        epochs=config.epochs,
+        values=config.values,
+        levels=config.levels,
+        objective=config.objective[0],
+    )
+    reports = checkpoint["reports"] if checkpoint else []
+    return history.extend(EpochReport.from_dict(report) for report in reports)
+
+
+def _conclude(history: History, verdict: Verdict, ledger: Ledger, tracker: Tracker) -> None:
+    result = conclusion(history, verdict)
+    tracker.conclude(result)
+    ledger.commit(result)
+
+
+def conclusion(history: History, verdict: Verdict, objective: Sequence[str] = ()) -> TrialResult:
+    """The result of a trial that ends here."""
+    best = history.best
+    names = objective or (history.objective,)
+    return TrialResult(
+        trial=history.last.trial,
+        verdict=verdict,
+        finished=history.finished and verdict.kind is Kind.HEALTHY,
+        values=tuple(best.value(name) for name in names) if best else (),
+        best=best,
+        last=history.last,
+    )

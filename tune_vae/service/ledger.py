@@ -1,0 +1,605 @@
+"""The truth about a study, kept in Optuna's storage. Optuna is imported here and nowhere else.
+
+A trial's number is that of its first row. A row that was interrupted ends as FAIL, and a WAITING
+row takes over its parameters and its number; the two are one trial. Collapsed and diverged
+trials are told as PRUNED, never as FAIL: TPE ignores failed rows and is drawn to where they
+died.
+"""
+
+import contextlib
+import importlib
+import json
+import math
+import os
+import socket
+import threading
+import time
+import warnings
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import optuna
+import sqlalchemy
+from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
+from optuna.storages import RDBStorage, fail_stale_trials
+from optuna.trial import FrozenTrial, TrialState
+
+from tune_vae.errors import Problem, StorageError, StudyError
+from tune_vae.science.health import Kind, Verdict
+from tune_vae.science.history import EpochReport
+from tune_vae.service.journey import Decision, TrialResult
+from tune_vae.service.results import TrialRow
+from tune_vae.spec.source import nearest
+from tune_vae.spec.study import GRAPH_KNOBS, StudySpec
+from tune_vae.spec.trial import TrialConfig
+
+__all__ = ["OptunaLedger", "plugin_problems", "read_rows"]
+
+HEARTBEAT_SECONDS = 15
+GRACE_SECONDS = 90
+ERRORS_IN_A_ROW = 5
+"""After so many trials that broke one after the other, the fault is not in the trials."""
+
+
+class OptunaLedger:
+    """A study's rows. Only one per process; safe to call from several threads.
+
+    Arguments:
+        spec: The study.
+        shape, levels, digest: Of its data. A study goes on with the data it began with.
+
+    Raises:
+        StorageError: The storage cannot be opened.
+        StudyError: The study was begun with another space or other data.
+    """
+
+    def __init__(
+        self, spec: StudySpec, *, shape: tuple[int, int, int], levels: int, digest: str
+    ) -> None:
+        self._spec = spec
+        self._facts = {"shape": shape, "levels": levels}
+        self._live: dict[int, optuna.Trial] = {}
+        self._lock = threading.RLock()
+        self._owner = _owner()
+        self._storage, self._study = _open(spec)
+        self._agree("space", spec.space_digest(), "search space, epochs, seed or objective")
+        self._agree("data", digest, "data set")
+        self._study.set_user_attr("study_file", spec.text)
+
+    def _agree(self, key: str, mine: str, what: str) -> None:
+        theirs = self._study.user_attrs.get(key)
+        if theirs is None:
+            self._study.set_user_attr(key, mine)
+        elif theirs != mine:
+            raise StudyError(
+                f"study `{self._spec.name}` was begun with another {what}. Give this one a new "
+                "name (`study:`), or restore what it was; budget, storage and resources may "
+                "change freely."
+            )
+
+    def ask_pack(self, size: int) -> list[TrialConfig] | None:
+        """Up to `size` trials of one pack key to run now; None when there is nothing left.
+
+        An interrupted trial comes first and alone. An empty list means that all that is left
+        runs on another machine, which may yet drop it.
+
+        Raises:
+            StudyError: The last few trials all broke.
+        """
+        with self._lock:
+            self._recover()
+            rows = self._rows()
+            self._stop_if_all_break(rows)
+            waiting = any(row.state is TrialState.WAITING for row in rows)
+            left = self._spec.budget.trials - len(_firsts(rows))
+            if not waiting and left <= 0:
+                mine = {trial.number for trial in self._live.values()}
+                running = {row.number for row in rows if row.state is TrialState.RUNNING}
+                return [] if running - mine else None
+            first = self._ask({})
+            if first is None:
+                return []
+            config, fixed, resumed = first
+            pack = [config]
+            while not resumed and len(pack) < min(size, left):
+                more = self._ask(fixed)
+                if more is None:
+                    break
+                pack.append(more[0])
+            return pack
+
+    def _ask(self, fixed: dict[str, Any]) -> tuple[TrialConfig, dict[str, Any], bool] | None:
+        """One trial, with the parameters in `fixed` held. None if another machine was faster."""
+        self._study.sampler = self._sampler(len(self._rows()), fixed)
+        trial = self._study.ask()
+        # Beat at once: a row without a beat is never found stale.
+        self._storage.record_heartbeat(trial._trial_id)
+        trial.set_user_attr("owner", self._owner)
+        row = self._storage.get_trial(trial._trial_id)
+        if "config" in row.user_attrs:
+            config = TrialConfig.model_validate_json(row.user_attrs["config"])
+            self._live[config.trial] = trial
+            return config, {}, True
+        earlier = [first for first in _firsts(self._rows()) if first.number < trial.number]
+        if len(earlier) >= self._spec.budget.trials:
+            trial.set_user_attr("surplus", True)
+            self._study.tell(trial, state=TrialState.FAIL)
+            return None
+        drawn = self._spec.draw(_Suggest(trial))
+        config = TrialConfig.of(self._spec, drawn, trial=trial.number, **self._facts)
+        trial.set_user_attr("config", config.model_dump_json())
+        self._live[config.trial] = trial
+        graph = {
+            name: value
+            for name, value in trial.params.items()
+            if name.split(".")[0] in GRAPH_KNOBS
+        }
+        return config, graph, False
+
+    def _sampler(self, rows: int, fixed: dict[str, Any]) -> optuna.samplers.BaseSampler:
+        # A fresh sampler with a seed of (study, rows): one that were made again with the same
+        # seed would suggest the same points again after a restart.
+        sampler = _plugin(
+            optuna.samplers,
+            "sampler",
+            self._spec.sampler,
+            seed=self._spec.train.seed * 7919 + rows,
+        )
+        return optuna.samplers.PartialFixedSampler(fixed, sampler) if fixed else sampler
+
+    def report(self, report: EpochReport, verdict: Verdict) -> Decision:
+        """Note an epoch; say whether the trial goes on. See `journey.Ledger`."""
+        with self._lock:
+            trial = self._live.get(report.trial)
+            if trial is None:
+                return Decision(stop=True)
+            try:
+                return self._report(trial, report, verdict)
+            except UpdateFinishedTrialError:
+                # Declared dead while we slept, and taken over elsewhere.
+                del self._live[report.trial]
+                return Decision(stop=True)
+
+    def _report(self, trial: optuna.Trial, report: EpochReport, verdict: Verdict) -> Decision:
+        trial.set_user_attr("epoch", report.epoch)
+        if verdict.kind.fatal:
+            return Decision(stop=True, verdict=verdict)
+        objective = self._spec.objective
+        # Optuna reports and prunes by value for a single objective only.
+        if len(objective) > 1 or not report.comparable:
+            return Decision()
+        value = report.value(objective[0])
+        known = self._storage.get_trial(trial._trial_id).intermediate_values
+        if report.epoch not in known:
+            trial.report(value, report.epoch)
+        if report.epoch < self._spec.train.epochs and trial.should_prune():
+            return Decision(stop=True, verdict=self._hopeless(report, value))
+        return Decision()
+
+    def _hopeless(self, report: EpochReport, value: float) -> Verdict:
+        others = sorted(
+            row.intermediate_values[report.epoch]
+            for row in self._rows()
+            if row.state is TrialState.COMPLETE and report.epoch in row.intermediate_values
+        )
+        name = self._spec.objective[0]
+        beside = (
+            f"; the median of {len(others)} finished trials had {others[len(others) // 2]:.3f}"
+            if others
+            else ""
+        )
+        return Verdict(Kind.HOPELESS, f"{name} {value:.3f} in epoch {report.epoch}{beside}")
+
+    def commit(self, result: TrialResult) -> None:
+        """Note the end of a trial and tell the sampler. See `journey.Ledger`."""
+        with self._lock:
+            trial = self._live.get(result.trial)
+            if trial is None:
+                return
+            kind = result.verdict.kind
+            try:
+                trial.set_user_attr("verdict", kind.value)
+                trial.set_user_attr("reason", result.verdict.reason)
+                for name, report in (("best", result.best), ("last", result.last)):
+                    if report:
+                        trial.set_user_attr(name, _plain(report))
+                if kind in (Kind.COLLAPSED, Kind.DIVERGED):
+                    trial.set_constraint(kind.value, 1.0)
+                if result.finished and len(result.values) == len(self._spec.objective):
+                    self._study.tell(trial, list(result.values))
+                else:
+                    self._study.tell(trial, state=TrialState.PRUNED)
+            except UpdateFinishedTrialError:
+                pass
+            finally:
+                del self._live[result.trial]
+
+    def fail(self, trials: Sequence[int], reason: str, *, again: bool) -> None:
+        """End trials whose worker broke; `again` when a machine died, not the program."""
+        with self._lock:
+            for number in trials:
+                trial = self._live.pop(number, None)
+                if trial is None:
+                    continue
+                row = self._storage.get_trial(trial._trial_id)
+                if again:
+                    self._requeue(row, reason)
+                else:
+                    trial.set_user_attr("verdict", Kind.FAILED.value)
+                    trial.set_user_attr("reason", reason)
+                    with contextlib.suppress(UpdateFinishedTrialError):
+                        self._study.tell(trial, state=TrialState.FAIL)
+
+    def release(self) -> None:
+        """Hand over what still runs, to whoever searches this study next."""
+        with self._lock:
+            self.fail(list(self._live), "interrupted", again=True)
+
+    def beat(self) -> None:
+        """Renew the leases of what runs here."""
+        with self._lock:
+            for trial in list(self._live.values()):
+                self._storage.record_heartbeat(trial._trial_id)
+
+    def spend(self, seconds: float) -> None:
+        """Count time against `budget.hours`, which is of the study, not of one command."""
+        with self._lock:
+            self._study.set_user_attr("spent_seconds", self.spent_seconds() + seconds)
+
+    def spent_seconds(self) -> float:
+        """Seconds of searching that all commands have counted so far."""
+        with self._lock:
+            return float(self._study.user_attrs.get("spent_seconds", 0.0))
+
+    def rows(self) -> list[TrialRow]:
+        """Every trial of the study once, in the order of their numbers."""
+        with self._lock:
+            return _table(self._rows())
+
+    def _rows(self) -> list[FrozenTrial]:
+        return self._study.get_trials(deepcopy=False)
+
+    def _recover(self) -> None:
+        """Take over what dead processes left, here or on another machine."""
+        self._start_missing_beats()
+        rows = self._rows()
+        mine = {trial.number for trial in self._live.values()}
+        for row in rows:
+            if row.state is not TrialState.RUNNING or row.number in mine:
+                continue
+            if _owner_is_dead(row.user_attrs.get("owner", "")):
+                self._requeue(row, "its process died")
+        # On other machines only silence tells.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            fail_stale_trials(self._study)
+        self._mend_lineages()
+
+    def _start_missing_beats(self) -> None:
+        """A row whose process died between asking and its first beat would never be stale."""
+        query = sqlalchemy.text(
+            "SELECT t.trial_id FROM trials t LEFT JOIN trial_heartbeats h ON h.trial_id = "
+            "t.trial_id WHERE t.study_id = :study AND t.state = 'RUNNING' AND h.trial_id IS NULL"
+        )
+        with self._storage.engine.connect() as connection:
+            silent = connection.execute(query, {"study": self._study._study_id}).scalars().all()
+        for trial_id in silent:
+            self._storage.record_heartbeat(trial_id)
+
+    def _requeue(self, row: FrozenTrial, reason: str) -> None:
+        """End an interrupted row and let a WAITING row take over its trial."""
+        try:
+            self._storage.set_trial_user_attr(row._trial_id, "interrupted", reason)
+            self._storage.set_trial_state_values(row._trial_id, TrialState.FAIL)
+        except UpdateFinishedTrialError:
+            return
+        self._succeed(row)
+
+    def _mend_lineages(self) -> None:
+        """Give each interrupted row the successor that its process had no time to add."""
+        rows = self._rows()
+        for row in rows:
+            interrupted = row.state is TrialState.FAIL and not _final_failure(row)
+            if interrupted and not any(
+                _origin(later) == _origin(row) for later in rows[row.number + 1 :]
+            ):
+                self._succeed(row)
+
+    def _succeed(self, row: FrozenTrial) -> None:
+        """Add the row that goes on with an interrupted one.
+
+        A trial that its interruptions never let finish an epoch may be what breaks its worker;
+        after `budget.retries` of them in a row it ends as failed.
+        """
+        attrs = row.user_attrs
+        if "config" not in attrs:
+            return
+        epoch = attrs.get("epoch", 0)
+        idle = 0 if epoch > attrs.get("begun", 0) else attrs.get("idle", 0) + 1
+        kept = {
+            "config": attrs["config"],
+            "attempts": attrs.get("attempts", 1) + 1,
+            "epoch": epoch,
+            "begun": epoch,
+            "idle": idle,
+        }
+        given_up = idle > self._spec.budget.retries
+        if given_up:
+            reason = f"interrupted {idle} times without finishing an epoch: {attrs['interrupted']}"
+            kept |= {"verdict": Kind.FAILED.value, "reason": reason}
+        self._study.add_trial(
+            optuna.create_trial(
+                state=TrialState.FAIL if given_up else TrialState.WAITING,
+                params=row.params,
+                distributions=row.distributions,
+                user_attrs=kept,
+                intermediate_values=row.intermediate_values,
+            )
+        )
+
+    def _stop_if_all_break(self, rows: list[FrozenTrial]) -> None:
+        ended = [row for row in _table(rows) if row.ended][-ERRORS_IN_A_ROW:]
+        if len(ended) == ERRORS_IN_A_ROW and all(row.kind == Kind.FAILED.value for row in ended):
+            raise StudyError(
+                f"the last {ERRORS_IN_A_ROW} trials all broke; the newest: {ended[-1].reason}"
+            )
+
+
+class _Suggest:
+    """Optuna's trial as the space's chooser."""
+
+    def __init__(self, trial: optuna.Trial) -> None:
+        self._trial = trial
+
+    def choice(self, name: str, labels: Sequence[str]) -> str:
+        return self._trial.suggest_categorical(name, list(labels))
+
+    def real(self, name: str, low: float, high: float, *, log: bool) -> float:
+        return self._trial.suggest_float(name, low, high, log=log)
+
+    def integer(self, name: str, low: int, high: int, *, log: bool) -> int:
+        return self._trial.suggest_int(name, low, high, log=log)
+
+
+def read_rows(spec: StudySpec) -> list[TrialRow] | None:
+    """The trials of a study, without joining it; None when it was never begun.
+
+    Raises:
+        StorageError: The storage cannot be opened.
+    """
+    file = _sqlite_file(spec.storage.ledger)
+    if file is not None and not file.exists():
+        return None
+    try:
+        study = optuna.load_study(
+            study_name=spec.name, storage=_storage(spec.storage.ledger), sampler=None
+        )
+        return _table(study.get_trials(deepcopy=False))
+    except KeyError:
+        return None
+    except (StorageInternalError, sqlalchemy.exc.SQLAlchemyError) as error:
+        raise _unreachable(spec.storage.ledger, error) from error
+
+
+def plugin_problems(spec: StudySpec) -> list[Problem]:
+    """What is wrong with a study's sampler and pruner."""
+    found = []
+    for kind, package, ref in (
+        ("sampler", optuna.samplers, spec.sampler),
+        ("pruner", optuna.pruners, spec.pruner),
+    ):
+        try:
+            _plugin(package, kind, ref)
+        except (TypeError, ValueError, ImportError, AttributeError) as error:
+            ((name, arguments),) = ref.items()
+            known = [n for n in package.__all__ if n.lower().endswith(kind) and n[:4] != "Base"]
+            if not hasattr(package, name) and ":" not in name:
+                problem = Problem(f"unknown {kind} `{name}`", (kind,), nearest(name, known))
+            else:
+                problem = Problem(f"{kind} `{name}` does not take {arguments}: {error}", (kind,))
+            found.append(problem)
+    return found
+
+
+def _plugin(package: Any, kind: str, ref: dict[str, Any], **extra: Any) -> Any:
+    """An Optuna class by name, or any class by import path, with its arguments."""
+    ((name, arguments),) = ref.items()
+    if ":" in name:
+        module, _, attribute = name.partition(":")
+        made = getattr(importlib.import_module(module), attribute)
+    else:
+        made = getattr(package, name)
+    inner = {
+        key: _plugin(package, kind, value)
+        if isinstance(value, dict) and kind == "pruner"
+        else value
+        for key, value in arguments.items()
+    }
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return made(**(extra | inner))
+        except TypeError:
+            if not extra:
+                raise
+            return made(**inner)
+
+
+def _open(spec: StudySpec) -> tuple[RDBStorage, optuna.Study]:
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    file = _sqlite_file(spec.storage.ledger)
+    # Two processes that create the tables of a new database at the same moment disturb each
+    # other; the second finds them when it tries again.
+    for attempt in range(5):
+        try:
+            if file is not None:
+                file.parent.mkdir(parents=True, exist_ok=True)
+            storage = _storage(spec.storage.ledger)
+            study = optuna.create_study(
+                storage=storage,
+                study_name=spec.name,
+                load_if_exists=True,
+                directions=["minimize"] * len(spec.objective),
+                pruner=_plugin(optuna.pruners, "pruner", spec.pruner),
+            )
+        except (StorageInternalError, sqlalchemy.exc.SQLAlchemyError, OSError) as error:
+            failure = error
+            time.sleep(0.3 * 2**attempt)
+        else:
+            return storage, study
+    raise _unreachable(spec.storage.ledger, failure) from failure
+
+
+def _storage(url: str) -> RDBStorage:
+    with warnings.catch_warnings():
+        # Heartbeats are experimental and are said not to work with ask and tell; they do, when
+        # `record_heartbeat` and `fail_stale_trials` are called as is done here.
+        warnings.simplefilter("ignore")
+        sqlite = url.startswith("sqlite")
+        options: dict[str, Any] = (
+            {"connect_args": {"timeout": 60}} if sqlite else {"pool_pre_ping": True}
+        )
+        storage = RDBStorage(
+            url,
+            engine_kwargs=options,
+            heartbeat_interval=HEARTBEAT_SECONDS,
+            grace_period=GRACE_SECONDS,
+        )
+    if sqlite:
+        # Readers do not block the writer, and a commit needs no flush of the disk: a kill of
+        # the process loses nothing, a power cut at most the newest commits, never the file.
+        @sqlalchemy.event.listens_for(storage.engine, "connect")
+        def _journal(connection: Any, _: object) -> None:
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("PRAGMA synchronous=NORMAL")
+
+        storage.engine.dispose()
+    return storage
+
+
+def _sqlite_file(url: str) -> Path | None:
+    parsed = sqlalchemy.engine.make_url(url)
+    if parsed.get_backend_name() != "sqlite" or not parsed.database:
+        return None
+    return Path(parsed.database)
+
+
+def _unreachable(url: str, error: Exception) -> StorageError:
+    shown = sqlalchemy.engine.make_url(url).render_as_string(hide_password=True)
+    reason = str(getattr(error, "orig", None) or error.__cause__ or error).splitlines()[0]
+    return StorageError(
+        f"cannot open the ledger {shown}: {reason}. Check `storage.ledger`, and that the "
+        "database runs and can be written."
+    )
+
+
+def _owner() -> str:
+    """Host, process and its start: enough to know later whether that process is gone."""
+    return f"{socket.gethostname()} {os.getpid()} {_process_start(os.getpid())}"
+
+
+def _owner_is_dead(owner: str) -> bool:
+    """Whether an owner was a process of this machine that no longer runs."""
+    host, _, process = owner.partition(" ")
+    if host != socket.gethostname():
+        return False
+    pid, _, start = process.partition(" ")
+    return _process_start(int(pid)) != start
+
+
+def _process_start(pid: int) -> str:
+    """When a process began, as text that no later process of the same number shares."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        if Path("/proc/self/stat").exists():
+            return "gone"
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return "gone"
+        except OSError:
+            return "running"
+        return "running"
+    fields = stat.rpartition(")")[2].split()
+    return "gone" if fields[0] in "ZX" else fields[19]
+
+
+def _origin(row: FrozenTrial) -> int:
+    """The number of the trial that a row belongs to."""
+    config = row.user_attrs.get("config")
+    return int(json.loads(config)["trial"]) if config else row.number
+
+
+def _firsts(rows: list[FrozenTrial]) -> list[FrozenTrial]:
+    """The first row of each trial: what the budget counts."""
+    return [
+        row
+        for row in rows
+        if _origin(row) == row.number and not row.user_attrs.get("surplus") and not _stillborn(row)
+    ]
+
+
+def _stillborn(row: FrozenTrial) -> bool:
+    return row.state is TrialState.FAIL and "config" not in row.user_attrs
+
+
+def _final_failure(row: FrozenTrial) -> bool:
+    return bool(row.user_attrs.get("surplus")) or "verdict" in row.user_attrs or _stillborn(row)
+
+
+def _table(rows: list[FrozenTrial]) -> list[TrialRow]:
+    newest: dict[int, FrozenTrial] = {}
+    for row in rows:
+        if "config" in row.user_attrs:
+            newest[_origin(row)] = row
+    return [_row(newest[number]) for number in sorted(newest)]
+
+
+def _row(row: FrozenTrial) -> TrialRow:
+    attrs = row.user_attrs
+    ended = row.state in (TrialState.COMPLETE, TrialState.PRUNED) or (
+        row.state is TrialState.FAIL and _final_failure(row)
+    )
+    state = "ended" if ended else "running" if row.state is TrialState.RUNNING else "waiting"
+    return TrialRow(
+        config=TrialConfig.model_validate_json(attrs["config"]),
+        state=state,
+        finished=row.state is TrialState.COMPLETE,
+        kind=attrs.get("verdict", ""),
+        reason=attrs.get("reason", ""),
+        values=tuple(row.values) if row.state is TrialState.COMPLETE else (),
+        best=_report(attrs.get("best")),
+        last=_report(attrs.get("last")),
+        epoch=int(attrs.get("epoch", 0)),
+        attempts=int(attrs.get("attempts", 1)),
+        owner=attrs.get("owner", "").partition(" ")[0],
+        started=_seconds(row.datetime_start),
+        ended_at=_seconds(row.datetime_complete),
+    )
+
+
+def _seconds(moment: datetime | None) -> float | None:
+    return moment.timestamp() if moment else None
+
+
+def _plain(report: EpochReport) -> dict[str, Any]:
+    """A report as JSON can hold it: numbers that are not finite become text."""
+    values = report.to_dict()
+    return {
+        key: str(value) if isinstance(value, float) and not math.isfinite(value) else value
+        for key, value in values.items()
+        if key != "rate_per_latent_nats"
+    } | {"rate_per_latent_nats": [str(rate) for rate in report.rate_per_latent_nats]}
+
+
+def _report(values: dict[str, Any] | None) -> EpochReport | None:
+    if not values:
+        return None
+    numbers = {
+        key: float(value) if isinstance(value, str) else value for key, value in values.items()
+    }
+    numbers["rate_per_latent_nats"] = [float(rate) for rate in values["rate_per_latent_nats"]]
+    return EpochReport.from_dict(numbers)

@@ -1,0 +1,421 @@
+"""What people look at: MLflow's pages. MLflow is imported here and nowhere else.
+
+One experiment per study, one run per trial, all in one thread that takes its work from a queue:
+the search never waits for it, and a server that does not answer costs the pages, not the study.
+"""
+
+import logging
+import math
+import os
+import queue
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tune_vae.errors import StorageError
+from tune_vae.science.health import Kind, Verdict
+from tune_vae.science.history import EpochReport
+from tune_vae.service.journey import TrialResult
+from tune_vae.spec import components
+from tune_vae.spec.study import Storage, StudySpec
+from tune_vae.spec.trial import TrialConfig
+from tune_vae.training.checkpoint import CheckpointStore
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+__all__ = ["MlflowTracker", "experiment_link", "serve"]
+
+TICK_SECONDS = 0.5
+COLOURS = {
+    Kind.HEALTHY: "#3c8d5a",
+    Kind.COLLAPSED: "#d1495b",
+    Kind.DIVERGED: "#7b2cbf",
+    Kind.HOPELESS: "#9aa0a6",
+    Kind.FAILED: "#1d1d1f",
+}
+STATUS = {Kind.HEALTHY: "FINISHED", Kind.DIVERGED: "FAILED", Kind.FAILED: "FAILED"}
+"""MLflow's word for a verdict; KILLED for all others, which were stopped on purpose."""
+
+_QUIET = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+}
+
+
+class MlflowTracker:
+    """Shows a study in MLflow. Every method returns at once; see `journey.Tracker`.
+
+    Arguments:
+        spec: The study.
+        digest: Fingerprint of its data.
+        store: Where its checkpoints lie.
+    """
+
+    def __init__(self, spec: StudySpec, *, digest: str, store: CheckpointStore) -> None:
+        self._spec, self._digest, self._store = spec, digest, store
+        self._jobs: queue.Queue[Callable[[], None]] = queue.Queue()
+        self._runs: dict[int, str] = {}
+        self._shown: dict[int, int] = {}
+        self._pending: dict[int, list[Any]] = {}
+        self._closing = threading.Event()
+        self._trouble = ""
+        self._thread = threading.Thread(target=self._work, name="mlflow", daemon=True)
+        self._thread.start()
+
+    @property
+    def trouble(self) -> str:
+        """Why MLflow does not answer at the moment; empty when it does."""
+        return self._trouble
+
+    def open(self, config: TrialConfig) -> None:
+        """Begin the run of a trial, or go on with the one it has."""
+        self._jobs.put(lambda: self._open(config))
+
+    def log(self, report: EpochReport, verdict: Verdict) -> None:
+        """Show an epoch; one that was shown before is left out."""
+        self._jobs.put(lambda: self._log(report))
+
+    def conclude(self, result: TrialResult) -> None:
+        """Show how a trial ended, with its checkpoints."""
+        self._jobs.put(lambda: self._conclude(result))
+
+    def fail(self, trials: Iterable[int], reason: str) -> None:
+        """Show that trials broke."""
+        for trial in trials:
+            self._jobs.put(lambda trial=trial: self._fail(trial, reason))  # type: ignore[misc]
+
+    def mend(self, config: TrialConfig, result: TrialResult, reports: list[EpochReport]) -> None:
+        """Complete the run of an ended trial, if a kill left it open."""
+        self._jobs.put(lambda: self._mend(config, result, reports))
+
+    def note(self, text: str) -> None:
+        """What the experiment's page says of the study."""
+        self._jobs.put(lambda: self._note(text))
+
+    def close(self, seconds: float = 120.0) -> bool:
+        """Finish what is queued; whether all of it was."""
+        self._closing.set()
+        self._thread.join(seconds)
+        return not self._thread.is_alive()
+
+    def _work(self) -> None:
+        self._retry(self._connect)
+        while not (self._closing.is_set() and self._jobs.empty()):
+            try:
+                job = self._jobs.get(timeout=TICK_SECONDS)
+            except queue.Empty:
+                self._flush()
+                continue
+            self._retry(job)
+            if self._jobs.empty():
+                self._flush()
+                # Let a few epochs gather, so that one request carries them all.
+                self._closing.wait(TICK_SECONDS)
+        self._flush()
+
+    def _retry(self, job: Callable[[], None]) -> None:
+        """Do it until it works; when closing, at most for a few seconds more."""
+        from mlflow.exceptions import MlflowException
+
+        wait = 0.5
+        while True:
+            try:
+                job()
+            except (MlflowException, OSError) as error:
+                self._trouble = str(error).splitlines()[0]
+                if self._closing.is_set() and wait > 4:
+                    return
+                time.sleep(wait)
+                wait = min(2 * wait, 30.0)
+            else:
+                self._trouble = ""
+                return
+
+    def _connect(self) -> None:
+        # Imported in the thread: it takes seconds, which the first trials need not wait for.
+        self._client: MlflowClient = _client(self._spec.storage)
+        self._experiment = _experiment(self._client, self._spec)
+        found = self._client.search_runs(
+            [self._experiment], "tags.`tune_vae.kind` = 'trial'", max_results=50_000
+        )
+        self._runs = {int(run.data.tags["tune_vae.trial"]): run.info.run_id for run in found}
+        self._ended = {
+            int(run.data.tags["tune_vae.trial"]) for run in found if run.info.status != "RUNNING"
+        }
+        self._study_run = self._open_study()
+
+    def _open_study(self) -> str:
+        found = self._client.search_runs([self._experiment], "tags.`tune_vae.kind` = 'study'")
+        if found:
+            return found[0].info.run_id
+        tags = self._common_tags() | {"tune_vae.kind": "study"}
+        run = self._client.create_run(
+            self._experiment, run_name=f"study {self._spec.name}", tags=tags
+        )
+        self._client.log_text(run.info.run_id, self._spec.text, "study.yaml")
+        return run.info.run_id
+
+    def _common_tags(self) -> dict[str, str]:
+        return {
+            "tune_vae.study": self._spec.name,
+            "mlflow.source.name": f"tune-vae search {self._spec.file}",
+            "mlflow.source.type": "LOCAL",
+        }
+
+    def _open(self, config: TrialConfig) -> None:
+        trial = config.trial
+        if trial in self._runs:
+            self._reopen(trial)
+            return
+        run = self._client.create_run(
+            self._experiment,
+            run_name=_run_name(config),
+            tags=self._common_tags()
+            | {
+                "tune_vae.kind": "trial",
+                "tune_vae.trial": str(trial),
+                "tune_vae.data_digest": self._digest,
+                "mlflow.note.content": _repeat(self._spec, trial),
+            },
+        )
+        self._log_params(run.info.run_id, config)
+        self._runs[trial], self._shown[trial] = run.info.run_id, 0
+
+    def _log_params(self, run: str, config: TrialConfig) -> None:
+        from mlflow.entities import Param
+
+        params = [Param(key, value) for key, value in _params(config).items()]
+        self._client.log_batch(run, params=params)
+
+    def _reopen(self, trial: int) -> None:
+        run = self._runs[trial]
+        # The one curve that is finite in every epoch tells which epochs were shown.
+        history = self._client.get_metric_history(run, "sched/kl_weight")
+        self._shown[trial] = max((metric.step for metric in history), default=0)
+        self._client.update_run(run, status="RUNNING")
+        self._ended.discard(trial)
+
+    def _log(self, report: EpochReport) -> None:
+        if report.epoch <= self._shown.get(report.trial, 0):
+            return
+        self._shown[report.trial] = report.epoch
+        self._pending.setdefault(report.trial, []).extend(_metrics(report))
+
+    def _flush(self) -> None:
+        for trial in list(self._pending):
+            metrics = self._pending.pop(trial)
+            for start in range(0, len(metrics), 900):
+                part = metrics[start : start + 900]
+                self._retry(
+                    lambda trial=trial, part=part: self._client.log_batch(  # type: ignore[misc]
+                        self._runs[trial], metrics=part
+                    )
+                )
+
+    def _conclude(self, result: TrialResult) -> None:
+        from mlflow.entities import Metric, RunTag
+
+        self._flush()
+        run, kind = self._runs[result.trial], result.verdict.kind
+        moment = int(time.time() * 1000)
+        metrics = [
+            Metric(key, value, moment, 0) for key, value in _score(result.best or result.last)
+        ]
+        tags = {
+            "verdict": kind.value,
+            "why": result.verdict.reason[:5000],
+            "mlflow.runColor": COLOURS.get(kind, "#888888"),
+            "mlflow.note.content": f"**{kind.value}**: {result.verdict.reason}\n\n"
+            + _repeat(self._spec, result.trial),
+        }
+        self._client.log_batch(
+            run,
+            metrics=metrics if result.best else [],
+            tags=[RunTag(key, value) for key, value in tags.items()],
+        )
+        for name in ("best", "last"):
+            path = self._store.path(result.trial, name)
+            if path.exists():
+                self._client.log_artifact(run, str(path), "checkpoints")
+        self._client.set_terminated(run, STATUS.get(kind, "KILLED"))
+        self._ended.add(result.trial)
+
+    def _fail(self, trial: int, reason: str) -> None:
+        self._flush()
+        run = self._runs[trial]
+        self._client.set_tag(run, "verdict", Kind.FAILED.value)
+        self._client.set_tag(run, "why", reason[:5000])
+        self._client.set_terminated(run, "FAILED")
+        self._ended.add(trial)
+
+    def _mend(self, config: TrialConfig, result: TrialResult, reports: list[EpochReport]) -> None:
+        if config.trial in self._ended:
+            return
+        self._open(config)
+        for report in reports:
+            self._log(report)
+        self._conclude(result)
+
+    def _note(self, text: str) -> None:
+        self._client.set_experiment_tag(self._experiment, "mlflow.note.content", text)
+        self._client.set_terminated(self._study_run, "FINISHED")
+
+
+def experiment_link(spec: StudySpec, server: str) -> str:
+    """Address of a study's runs on a running MLflow server.
+
+    Raises:
+        StorageError: The tracking store does not answer, or has no such study.
+    """
+    from mlflow.exceptions import MlflowException
+
+    try:
+        found = _client(spec.storage).get_experiment_by_name(spec.name)
+    except (MlflowException, OSError) as error:
+        raise StorageError(f"MLflow does not answer: {error}") from error
+    if found is None:
+        raise StorageError(
+            f"MLflow has no study `{spec.name}` yet; run `tune-vae search {spec.file}` first"
+        )
+    # Without the workflow type MLflow 3 opens its page for language models.
+    return f"{server}/#/experiments/{found.experiment_id}/runs?workflowType=machine_learning"
+
+
+def serve(storage: Storage, *, host: str, port: int) -> None:
+    """Show a local tracking store in a browser, until Ctrl-C.
+
+    Raises:
+        StorageError: The port is taken, or MLflow could not start.
+    """
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise StorageError(
+                f"cannot serve on {host}:{port}: {error.strerror}. Choose another `--port`."
+            ) from error
+    command = [
+        *(sys.executable, "-m", "mlflow", "server"),
+        *("--backend-store-uri", storage.tracking),
+        *("--artifacts-destination", str(Path(storage.artifacts).resolve())),
+        *("--host", host, "--port", str(port), "--workers", "1"),
+    ]
+    # The job runner of its language-model pages costs half a gigabyte and is not used here.
+    quiet = os.environ | _QUIET | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    server = subprocess.Popen(command, env=quiet, stdout=subprocess.DEVNULL)
+    try:
+        if server.wait():
+            raise StorageError(f"MLflow ended with exit code {server.returncode}")
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def _client(storage: Storage) -> "MlflowClient":
+    os.environ.update(_QUIET)
+    logging.getLogger("alembic").setLevel(logging.ERROR)
+    from mlflow import MlflowClient
+
+    logging.getLogger("mlflow").setLevel(logging.ERROR)
+    if storage.tracking.startswith("sqlite:///"):
+        Path(storage.tracking.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+    return MlflowClient(storage.tracking)
+
+
+def _experiment(client: "MlflowClient", spec: StudySpec) -> str:
+    found = client.get_experiment_by_name(spec.name)
+    if found:
+        return str(found.experiment_id)
+    remote = spec.storage.tracking.startswith(("http://", "https://"))
+    place = None if remote else (Path(spec.storage.artifacts).resolve() / spec.name).as_uri()
+    tags = {"tune_vae.study": spec.name, "mlflow.experimentKind": "custom_model_development"}
+    return str(client.create_experiment(spec.name, artifact_location=place, tags=tags))
+
+
+def _run_name(config: TrialConfig) -> str:
+    return f"{config.trial:03d} {config.decoder[:12]} b{config.beta_norm:.2g}"
+
+
+def _repeat(spec: StudySpec, trial: int) -> str:
+    return f"Train it again: `tune-vae train {spec.file} --trial {trial}`"
+
+
+def _params(config: TrialConfig) -> dict[str, str]:
+    def short(ref: dict[str, Any] | None) -> str:
+        if ref is None:
+            return "n/a"
+        name, arguments = components.split(ref)
+        inner = ", ".join(f"{key}={value}" for key, value in arguments.items())
+        return f"{name}({inner})" if inner else name
+
+    log_beta = math.log10(config.beta_norm) if config.beta_norm > 0 else -math.inf
+    return {
+        "decoder": config.decoder,
+        "beta_norm": f"{config.beta_norm:.6g}",
+        "log10_beta_norm": f"{log_beta:.4f}",
+        "beta": f"{config.beta:.6g}",
+        "schedule": short(config.schedule),
+        "lr": f"{config.lr:.6g}",
+        "likelihood": short(config.likelihood),
+        "sigma": short(config.sigma),
+        "network": short(config.network),
+        "latent_dim": str(config.latent_dim),
+        "batch_size": str(config.batch_size),
+        "epochs": str(config.epochs),
+        "weight_decay": f"{config.weight_decay:g}",
+        "grad_clip": "none" if config.grad_clip is None else f"{config.grad_clip:g}",
+        "seed": str(config.seed),
+        "data": short(config.data),
+    }
+
+
+def _score(report: EpochReport) -> list[tuple[str, float]]:
+    pairs = {
+        "score/bits_per_dim": report.bits_per_dim,
+        "score/bits_per_dim_calibrated": report.bits_per_dim_calibrated,
+        "score/rate": report.rate_nats,
+        "score/distortion": report.distortion_nats,
+        "score/mse": report.mse,
+        "score/active_units": report.active_units,
+        "score/epoch": report.epoch,
+    }
+    return _finite(pairs)
+
+
+def _metrics(report: EpochReport) -> list[Any]:
+    from mlflow.entities import Metric
+
+    moment = int(time.time() * 1000)
+    pairs = {
+        "val/bits_per_dim": report.bits_per_dim,
+        "val/bits_per_dim_calibrated": report.bits_per_dim_calibrated,
+        "val/rate": report.rate_nats,
+        "val/distortion": report.distortion_nats,
+        "val/neg_elbo": report.neg_elbo,
+        "val/mse": report.mse,
+        "health/active_units": report.active_units,
+        "health/sigma": report.sigma,
+        "health/grad_norm": report.grad_norm,
+        "health/skipped_steps": report.skipped,
+        "train/rate": report.train_rate_nats,
+        "train/distortion": report.train_distortion_nats,
+        "train/neg_elbo": report.train_rate_nats + report.train_distortion_nats,
+        "sched/kl_weight": report.kl_weight,
+        "sched/beta": report.beta,
+        "sched/lr": report.lr,
+        "time/epoch_seconds": report.seconds,
+    }
+    return [Metric(key, value, moment, report.epoch) for key, value in _finite(pairs)]
+
+
+def _finite(pairs: dict[str, float]) -> list[tuple[str, float]]:
+    """Six significant digits; what is not finite is told by the verdict, not by a curve."""
+    return [(key, float(f"{value:.6g}")) for key, value in pairs.items() if math.isfinite(value)]

@@ -1,0 +1,78 @@
+"""Whether the numbers of a study can be compared, and whether each knob turns something.
+
+These are faults of meaning, not of form: they need to know the data.
+"""
+
+from tune_vae.errors import Problem
+from tune_vae.science.likelihoods import Measure
+from tune_vae.spec import components
+from tune_vae.spec.space import Call, Choice, Node
+from tune_vae.spec.study import StudySpec
+
+__all__ = ["faults"]
+
+
+def faults(spec: StudySpec, levels: int) -> list[Problem]:
+    """What makes a study on data of `levels` levels incomparable or redundant."""
+    return [*_incomparable(spec, levels), *_one_knob_twice(spec)]
+
+
+def _incomparable(spec: StudySpec, levels: int) -> list[Problem]:
+    calls = _calls(spec.knobs["likelihood"])
+    improper = sorted(
+        {
+            call.name
+            for call in calls
+            for example in call.examples()
+            if components.build("likelihood", example).measure(levels) is Measure.IMPROPER
+        }
+    )
+    found = []
+    for name in spec.objective:
+        if name == "bits_per_dim" and improper:
+            found.append(
+                Problem(
+                    f"`bits_per_dim` cannot rank {' and '.join(f'`{n}`' for n in improper)} on "
+                    f"data with {levels} levels: its number is not a normalised probability there",
+                    ("objective",),
+                    "use `objective: bits_per_dim_calibrated` or `mse`, which exist for every "
+                    "likelihood, or leave it out of the choice",
+                )
+            )
+        if name in {"neg_elbo", "distortion_nats"} and (len(calls) > 1 or improper):
+            which = ", ".join(f"`{call.name}`" for call in calls)
+            found.append(
+                Problem(
+                    f"`{name}` is in each likelihood's own measure and cannot rank {which}",
+                    ("objective",),
+                    "use `objective: bits_per_dim` or `bits_per_dim_calibrated`, or one proper "
+                    "likelihood",
+                )
+            )
+    return found
+
+
+def _one_knob_twice(spec: StudySpec) -> list[Problem]:
+    sigmas = [
+        example[call.name].get("sigma", 1.0)
+        for call in _calls(spec.knobs["sigma"])
+        if call.name == "fixed"
+        for example in call.examples()
+    ]
+    gaussian = any(call.name == "gaussian" for call in _calls(spec.knobs["likelihood"]))
+    if len(set(sigmas)) > 1 and gaussian and spec.knobs["beta_norm"].open:
+        return [
+            Problem(
+                "a Gaussian's fixed sigma and beta_norm are one knob: sigma with beta = 1 trains "
+                "like sigma 1 with beta = sigma², so only their product is found",
+                ("search", "sigma"),
+                "search one of them: give `fixed` one sigma, or give `beta_norm` one value",
+            )
+        ]
+    return []
+
+
+def _calls(node: Node) -> list[Call]:
+    if isinstance(node, Choice):
+        return [call for option in node.options for call in _calls(option)]
+    return [node] if isinstance(node, Call) else []

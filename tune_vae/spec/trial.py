@@ -1,0 +1,122 @@
+"""One configuration, complete and plain: what the ledger stores and a worker trains."""
+
+import hashlib
+import math
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from tune_vae.science.elbo import beta_from_norm
+from tune_vae.spec import components
+from tune_vae.spec.study import StudySpec
+from tune_vae.training.trainer import Member
+
+__all__ = ["TrialConfig"]
+
+
+class TrialConfig(BaseModel):
+    """Everything that defines a trial. As JSON it is enough to train it again, or to load it.
+
+    Arguments:
+        study: Name of the study.
+        trial: Number within the study.
+        seed: Of weights, data order and noise.
+        data: Reference of the data set.
+        shape: C, H, W of its images.
+        levels: Grey levels of its images.
+        network, likelihood, schedule: References.
+        sigma: Reference of the sigma mode, None when the likelihood has no scale.
+        latent_dim: M.
+        beta_norm: Normalised KL weight β·M/N.
+        lr, weight_decay, grad_clip: Of the optimiser; `grad_clip` None for none.
+        epochs, batch_size: Length of the training and images per step.
+        objective: What the study minimises.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    study: str
+    trial: int
+    seed: int
+    data: dict[str, Any]
+    shape: tuple[int, int, int]
+    levels: int
+    network: dict[str, Any]
+    latent_dim: int
+    likelihood: dict[str, Any]
+    sigma: dict[str, Any] | None
+    schedule: dict[str, Any]
+    beta_norm: float
+    lr: float
+    weight_decay: float
+    grad_clip: float | None
+    epochs: int
+    batch_size: int
+    objective: tuple[str, ...]
+
+    @classmethod
+    def of(
+        cls,
+        spec: StudySpec,
+        drawn: dict[str, Any],
+        *,
+        trial: int,
+        shape: tuple[int, int, int],
+        levels: int,
+    ) -> "TrialConfig":
+        """The configuration of a trial from what was drawn for it."""
+        clip = drawn["grad_clip"]
+        seed = hashlib.blake2b(f"{spec.train.seed} {trial}".encode(), digest_size=6).digest()
+        config = cls(
+            study=spec.name,
+            trial=trial,
+            seed=int.from_bytes(seed, "big"),
+            data=spec.data,
+            shape=shape,
+            levels=levels,
+            epochs=spec.train.epochs,
+            objective=spec.objective,
+            # Infinity has no place in JSON.
+            **(drawn | {"grad_clip": clip if math.isfinite(clip) else None}),
+        )
+        # Through JSON and back, so that it equals what the ledger and a checkpoint return.
+        return cls.model_validate_json(config.model_dump_json())
+
+    @property
+    def values(self) -> int:
+        """N, data values of one image."""
+        return math.prod(self.shape)
+
+    @property
+    def beta(self) -> float:
+        """KL weight β that training uses."""
+        return beta_from_norm(self.beta_norm, values=self.values, latents=self.latent_dim)
+
+    @property
+    def decoder(self) -> str:
+        """Likelihood and sigma mode in one word, as in `gaussian·optimal`."""
+        likelihood = components.split(self.likelihood)[0]
+        return f"{likelihood}·{components.split(self.sigma)[0]}" if self.sigma else likelihood
+
+    @property
+    def schedule_name(self) -> str:
+        return components.split(self.schedule)[0]
+
+    def member(self) -> Member:
+        """What the trainer needs of it."""
+        return Member(
+            trial=self.trial,
+            seed=self.seed,
+            network=components.build("network", self.network),
+            latent_dim=self.latent_dim,
+            likelihood=components.build("likelihood", self.likelihood),
+            sigma=components.build("sigma", self.sigma) if self.sigma else None,
+            schedule=components.build("schedule", self.schedule),
+            beta=self.beta,
+            lr=self.lr,
+            weight_decay=self.weight_decay,
+            grad_clip=math.inf if self.grad_clip is None else self.grad_clip,
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            config=self.model_dump_json(),
+        )

@@ -1,0 +1,603 @@
+"""What a person sees in the terminal: the live view, plain lines, tables and errors.
+
+Colour only helps; every fact also stands in words. The most important comes first in a line,
+because narrow terminals cut the end.
+"""
+
+import math
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.markup import escape
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from tune_vae.errors import Problem, StudyFileError, TuneVaeError
+from tune_vae.science.health import Kind
+
+if TYPE_CHECKING:
+    from tune_vae.api import CheckReport, Trained
+    from tune_vae.science.health import Verdict
+    from tune_vae.science.history import EpochReport
+    from tune_vae.service.desk import Ended, Running, Snapshot
+    from tune_vae.service.results import StudyResults, TrialRow
+    from tune_vae.spec.study import StudySpec
+    from tune_vae.spec.trial import TrialConfig
+
+__all__ = [
+    "LiveView",
+    "PlainView",
+    "console",
+    "note",
+    "report_text",
+    "show_check",
+    "show_error",
+    "show_results",
+    "show_status",
+    "show_trained",
+    "training",
+    "view",
+]
+
+SYMBOLS = {
+    Kind.HEALTHY: ("✓", "green"),
+    Kind.WARMING_UP: ("…", "dim"),
+    Kind.COLLAPSED: ("✗", "dark_orange"),
+    Kind.DIVERGED: ("∅", "magenta"),
+    Kind.HOPELESS: ("✂", "bright_black"),
+    Kind.FAILED: ("!", "red"),
+}
+BARS = "▁▂▃▄▅▆▇█"
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        # `tune-vae search … | head` must not end the study: say no more and go on.
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
+
+
+def console(*, stderr: bool = False) -> Console:
+    """A console that honours NO_COLOR, leaves numbers uncoloured and outlives its reader."""
+    return _Console(stderr=stderr, highlight=False, soft_wrap=True)
+
+
+class PlainView:
+    """One line per event, for logs and pipes."""
+
+    def __init__(self, out: Console, spec: "StudySpec") -> None:
+        self._out, self._spec = out, spec
+        self._started: set[int] = set()
+        self._trouble = ""
+
+    def show(self, snapshot: "Snapshot") -> None:
+        done = len(snapshot.results.ended)
+        for running in snapshot.running:
+            if running.config.trial not in self._started:
+                self._started.add(running.config.trial)
+                self._out.print(
+                    f"[dim]start[/] trial {running.config.trial}: {_brief(running.config)}"
+                )
+        for index, ended in enumerate(snapshot.ended):
+            number = done - len(snapshot.ended) + index + 1
+            self._out.print(f"{_count(number, snapshot)} {_verdict_line(ended, self._spec)}")
+        if snapshot.trouble != self._trouble:
+            self._trouble = snapshot.trouble
+            if self._trouble:
+                self._out.print(f"[yellow]waiting[/]: {escape(self._trouble)}")
+
+
+def _count(number: int, snapshot: "Snapshot") -> str:
+    planned = str(snapshot.results.planned)
+    return f"\\[{number:>{len(planned)}}/{planned}]"
+
+
+class LiveView:
+    """A permanent line per verdict above a block that follows what runs."""
+
+    def __init__(self, out: Console, live: Live, spec: "StudySpec") -> None:
+        self._out, self._live, self._spec = out, live, spec
+        self._began = time.monotonic()
+        self._done_before: int | None = None
+
+    def show(self, snapshot: "Snapshot") -> None:
+        for ended in snapshot.ended:
+            self._live.console.print(
+                _verdict_line(ended, self._spec),
+                soft_wrap=False,
+                overflow="ellipsis",
+                no_wrap=True,
+            )
+        self._live.update(self._block(snapshot), refresh=True)
+
+    def _block(self, snapshot: "Snapshot") -> RenderableType:
+        parts: list[RenderableType] = [Text(), self._progress(snapshot), _counts(snapshot.results)]
+        if snapshot.running:
+            parts += [Text(), self._running(snapshot.running)]
+        best = _best_line(snapshot.results)
+        if best:
+            parts += [Text(), Text.from_markup(best)]
+        if snapshot.trouble:
+            parts.append(Text(f"waiting: {snapshot.trouble}", style="yellow"))
+        parts.append(Text("Ctrl-C stops after this epoch and keeps everything", style="dim"))
+        return Group(*parts)
+
+    def _progress(self, snapshot: "Snapshot") -> RenderableType:
+        done, planned = len(snapshot.results.ended), snapshot.results.planned
+        if self._done_before is None:
+            self._done_before = done
+        spent = time.monotonic() - self._began
+        since = done - self._done_before
+        eta = f" · ETA [b]{_duration(spent / since * (planned - done))}[/]" if since >= 2 else ""
+        row = Table.grid(padding=(0, 1))
+        row.add_row(
+            Text.from_markup(f"[b]{done}/{planned}[/] trials"),
+            ProgressBar(total=planned, completed=done, width=min(40, self._out.width // 3)),
+            Text.from_markup(f"{len(snapshot.running)} running · {_duration(spent)}{eta}"),
+        )
+        return row
+
+    def _running(self, running: "tuple[Running, ...]") -> RenderableType:
+        width = self._out.width
+        table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+        table.add_column("trial", justify="right")
+        for name in ("epoch", _short_name(self._spec.objective[0]), "rate"):
+            table.add_column(name, justify="right")
+        table.add_column("health")
+        table.add_column("beta_norm", justify="right")
+        table.add_column("decoder")
+        if width >= 96:
+            table.add_column("schedule")
+        if width >= 116:
+            table.add_column("rate so far")
+            table.add_column("units", justify="right")
+        for one in sorted(running, key=lambda r: r.config.trial):
+            table.add_row(*self._cells(one, width))
+        return table
+
+    def _cells(self, one: "Running", width: int) -> list[str]:
+        config, report = one.config, one.report
+        wide = [config.schedule_name] if width >= 96 else []
+        if report is None or one.verdict is None:
+            cells = [str(config.trial), f"0/{config.epochs}", "", "", "[dim]starting[/]"]
+            more = ["", ""] if width >= 116 else []
+        else:
+            symbol, style = SYMBOLS[one.verdict.kind]
+            cells = [
+                str(config.trial),
+                f"{report.epoch}/{config.epochs}",
+                _number(report.value(self._spec.objective[0])),
+                _number(report.rate_nats),
+                f"[{style}]{symbol} {_word(one.verdict.kind)}[/]",
+            ]
+            units = f"{report.active_units}/{config.latent_dim}"
+            more = [f"[cyan]{_spark(one.rates)}[/]", units] if width >= 116 else []
+        return [*cells, f"{config.beta_norm:.3g}", config.decoder, *wide, *more]
+
+
+@contextmanager
+def view(out: Console, spec: "StudySpec") -> "Iterator[Callable[[Snapshot], None]]":
+    """The view that suits where the output goes."""
+    _header(out, spec)
+    if not out.is_terminal:
+        yield PlainView(out, spec).show
+        return
+    start = Text("starting Ray, MLflow and the workers …", style="dim")
+    with Live(start, console=out, auto_refresh=False, transient=True) as live:
+        yield LiveView(out, live, spec).show
+
+
+def _header(out: Console, spec: "StudySpec") -> None:
+    sampler, pruner = next(iter(spec.sampler)), next(iter(spec.pruner))
+    out.print(
+        f"[b]tune-vae search[/]  study [b cyan]{spec.name}[/]  [dim]{spec.budget.trials} trials × "
+        f"{spec.train.epochs} epochs · minimise {', '.join(spec.objective)} · {sampler}, {pruner}[/]"
+    )
+    out.print(f"  [dim]watch[/]  tune-vae ui {spec.file}")
+    out.print(f"  [dim]study[/]  {_hide_password(spec.storage.ledger)}")
+
+
+def _hide_password(url: str) -> str:
+    head, at, tail = url.rpartition("@")
+    if not at:
+        return url
+    scheme, _, user = head.partition("://")
+    return f"{scheme}://{user.partition(':')[0]}:***@{tail}"
+
+
+def _verdict_line(ended: "Ended", spec: "StudySpec") -> str:
+    kind = ended.verdict.kind
+    symbol, style = SYMBOLS[kind]
+    best = "  [b green]← best so far[/]" if ended.is_best else ""
+    config = ended.config
+    return (
+        f"{config.trial:>5} [{style}]{symbol} {_word(kind):<9}[/]  {escape(ended.verdict.reason)}"
+        f"{best}  [dim]{_brief(config)}[/]"
+    )
+
+
+def _brief(config: "TrialConfig") -> str:
+    return (
+        f"beta_norm {config.beta_norm:.3g} · {config.decoder} · {config.schedule_name} · "
+        f"lr {config.lr:.2g}"
+    )
+
+
+def _counts(results: "StudyResults") -> Text:
+    parts = []
+    for kind, count in results.counts.items():
+        symbol, style = SYMBOLS[kind]
+        parts.append(f"[{style}]{symbol} {_word(kind)} {count}[/]")
+    return Text.from_markup("  ".join(parts) or "[dim]no trial has ended yet[/]")
+
+
+def _best_line(results: "StudyResults") -> str:
+    if not results.front:
+        return ""
+    if results.winner is None:
+        return f"[b green]Pareto front[/] of {len(results.front)} trials"
+    row = results.winner
+    return (
+        f"[b green]best[/] [b]{row.values[0]:.4g}[/] {_short_name(results.objective[0])}  "
+        f"[dim]trial {row.trial} · {_brief(row.config)}[/]"
+    )
+
+
+def show_results(out: Console, results: "StudyResults", spec: "StudySpec") -> None:
+    """How a study ended or stands: the winner, the counts, where to look and how to go on."""
+    out.print()
+    winner = results.winner
+    if winner and winner.best:
+        best, config = winner.best, winner.config
+        out.print(
+            f"[b green]Winner: trial {winner.trial}[/] with [b]{best.bits_per_dim:.4f}[/] "
+            "validation bits per dim"
+            + (
+                ""
+                if results.objective == ("bits_per_dim",)
+                else f", {_objectives(results, winner)}"
+            )
+        )
+        _facts(
+            out,
+            {
+                "beta_norm": f"{config.beta_norm:.4g}  (beta {config.beta:.4g})",
+                "schedule": _reference(config.schedule),
+                "likelihood": _reference(config.likelihood),
+                "sigma mode": _reference(config.sigma) if config.sigma else "none: no scale",
+                "lr": f"{config.lr:.3g}",
+                "rate": f"{best.rate_nats:.2f} nats, {best.active_units}/{config.latent_dim} "
+                "active units",
+                "calibrated": f"{best.bits_per_dim_calibrated:.4f} bits per dim",
+                "epoch": f"{best.epoch} of {config.epochs}",
+            },
+        )
+    elif results.front:
+        out.print(f"[b green]Pareto front[/] ({', '.join(results.objective)}):")
+        out.print(_trial_table(results.front, results))
+    else:
+        out.print("[b]No trial finished healthy.[/] " + _why_none(results))
+    out.print()
+    out.print(_counts(results), f"[dim]of {results.planned} trials[/]")
+    _next_steps(out, results, spec)
+
+
+def _why_none(results: "StudyResults") -> str:
+    if not results.counts:
+        return "None has ended yet."
+    kind = max(results.counts, key=lambda k: results.counts[k])
+    remedy = {
+        Kind.COLLAPSED: "Lower the bounds of beta_norm.",
+        Kind.DIVERGED: "Lower the bounds of lr.",
+        Kind.FAILED: "See `tune-vae report` for what broke.",
+    }.get(kind, "Give the study more epochs.")
+    return f"Most were {_word(kind)}. {remedy}"
+
+
+def _next_steps(out: Console, results: "StudyResults", spec: "StudySpec") -> None:
+    steps = {"look": f"tune-vae ui {spec.file}", "report": f"tune-vae report {spec.file}"}
+    if len(results.ended) < results.planned:
+        steps["resume"] = f"tune-vae search {spec.file}   (goes on with what is missing)"
+    else:
+        steps["more"] = f"raise budget.trials in {spec.file} and run the same command again"
+    if results.winner:
+        steps["again"] = f"tune-vae train {spec.file} --trial {results.winner.trial}"
+        steps["load"] = f'tune_vae.load_vae("{_checkpoint(spec, results.winner.trial)}")'
+    _facts(out, steps)
+
+
+def _checkpoint(spec: "StudySpec", trial: int) -> str:
+    return f"{spec.storage.checkpoints}/{spec.name}/{trial:05d}/best.pt"
+
+
+def _facts(out: Console, facts: dict[str, str]) -> None:
+    for name, value in facts.items():
+        out.print(f"  [dim]{name:<11}[/] {escape(value)}")
+
+
+def _objectives(results: "StudyResults", row: "TrialRow") -> str:
+    return ", ".join(
+        f"{name} {value:.4g}" for name, value in zip(results.objective, row.values, strict=True)
+    )
+
+
+def _reference(ref: dict[str, object]) -> str:
+    ((name, arguments),) = ref.items()
+    inner = (
+        ", ".join(f"{key} {_number(value)}" for key, value in arguments.items())
+        if isinstance(arguments, dict)
+        else ""
+    )
+    return f"{name} ({inner})" if inner else name
+
+
+def report_text(out: Console, results: "StudyResults", spec: "StudySpec") -> None:
+    """The report as text: conclusion, best trials, every verdict, where to look."""
+    out.print(
+        f"[b]study {results.study}[/]  {len(results.ended)} of {results.planned} trials ended  "
+        f"[dim]minimise {', '.join(results.objective)}[/]"
+    )
+    show_results(out, results, spec)
+    if results.best(1):
+        out.print("\n[b]Best trials[/]")
+        out.print(_trial_table(results.best(8), results))
+    decoders = _best_of_each_decoder(results)
+    if len(decoders) > 1:
+        out.print("\n[b]Best of each decoder[/]")
+        out.print(_trial_table(decoders, results))
+    stopped = [row for row in results.ended if not row.finished]
+    if stopped:
+        out.print("\n[b]Why the others ended[/]")
+        for row in sorted(stopped, key=lambda row: (row.kind, row.trial)):
+            symbol, style = SYMBOLS[Kind(row.kind)]
+            out.print(
+                f"{row.trial:>5} [{style}]{symbol} {_word(Kind(row.kind)):<9}[/]  "
+                f"{escape(row.reason)}  [dim]{_brief(row.config)}[/]"
+            )
+    out.print(
+        "\n[dim]bits_per_dim: rate + distortion at beta = 1 on validation images, as probability "
+        f"of the quantised data, the same for every likelihood. One seed per trial. "
+        f"Pictures: tune-vae ui {spec.file}[/]"
+    )
+
+
+def _best_of_each_decoder(results: "StudyResults") -> "list[TrialRow]":
+    best: dict[str, TrialRow] = {}
+    for row in results.best(len(results.rows)):
+        best.setdefault(row.config.decoder, row)
+    return list(best.values())
+
+
+def _trial_table(rows: "list[TrialRow]", results: "StudyResults") -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+    for name in ("trial", *map(_short_name, results.objective), "rate", "units", "beta_norm"):
+        table.add_column(name, justify="right")
+    for name in ("decoder", "schedule", "lr"):
+        table.add_column(name)
+    for row in rows:
+        best = row.best
+        table.add_row(
+            str(row.trial),
+            *(f"{value:.4f}" for value in row.values),
+            f"{best.rate_nats:.1f}" if best else "",
+            f"{best.active_units}/{row.config.latent_dim}" if best else "",
+            f"{row.config.beta_norm:.4g}",
+            row.config.decoder,
+            row.config.schedule_name,
+            f"{row.config.lr:.2g}",
+        )
+    return table
+
+
+def show_status(out: Console, results: "StudyResults", spec: "StudySpec") -> None:
+    """A study as it stands, also while it is searched elsewhere."""
+    running = [row for row in results.rows if row.state == "running"]
+    waiting = [row for row in results.rows if row.state == "waiting"]
+    out.print(
+        f"study [b cyan]{results.study}[/]  {len(results.ended)}/{results.planned} ended · "
+        f"{len(running)} running · {len(waiting)} waiting to be taken up again"
+    )
+    out.print(_counts(results))
+    for row in running:
+        attempt = f" · attempt {row.attempts}" if row.attempts > 1 else ""
+        out.print(
+            f"{row.trial:>5} epoch {row.epoch}/{row.config.epochs} on {row.owner}{attempt}  "
+            f"[dim]{_brief(row.config)}[/]"
+        )
+    best = _best_line(results)
+    if best:
+        out.print(best)
+    if len(results.ended) < results.planned:
+        out.print(f"[dim]go on with it: tune-vae search {spec.file}[/]")
+
+
+def show_check(out: Console, report: "CheckReport") -> None:
+    """What a study would do. Nothing is started or written."""
+    spec, data = report.spec, report.data
+    out.print(f"[b]{spec.file}[/] is valid. Nothing was started or written.\n")
+    table = Table(box=None, pad_edge=False, header_style="b", padding=(0, 2, 0, 0))
+    for name in ("parameter", "searched over", "note"):
+        table.add_column(name)
+    for name, node in spec.knobs.items():
+        if node.open:
+            table.add_row(name, node.describe(), _knob_note(name, report))
+    out.print(table)
+    fixed = {
+        name: node.describe()
+        for name, node in spec.knobs.items()
+        if not node.open and not (name == "grad_clip" and node.describe() == "inf")
+    }
+    channels, height, width = data.shape
+    low, high = report.parameters
+    least, most = report.memory_bytes
+    estimate = report.epoch_seconds * spec.train.epochs * (spec.budget.trials - report.seen)
+    out.print()
+    _facts(
+        out,
+        {
+            "fixed": ", ".join(f"{name} {value}" for name, value in fixed.items()),
+            "data": f"{len(data.train):,} train, {len(data.validation):,} validation, "
+            f"{len(data.test):,} test images of {channels}×{height}×{width}, levels 0 … "
+            f"{data.levels - 1} scaled to [0, 1]; values seen {int(data.train.min())} … "
+            f"{int(data.train.max())}, mean {data.train.double().mean() / (data.levels - 1):.3f}",
+            "model": f"{_span(low, high)} parameters",
+            "trial size": f"about {_span(_mib(least), _mib(most))} MiB with batch and optimiser; "
+            f"checkpoints {_mib(12 * high)} MiB each",
+            "would run": f"{max(0, spec.budget.trials - report.seen)} trials × at most "
+            f"{spec.train.epochs} epochs of {report.steps_per_epoch} steps"
+            + (f"; {report.seen} exist already" if report.seen else ""),
+            "estimate": f"{_duration(estimate)} of one core if nothing is stopped early "
+            f"({report.step_seconds * 1000:.1f} ms per step, measured here)",
+            "stops": f"collapse: rate < {spec.health.rate_nats:g} nats for {spec.health.steps} "
+            f"steps at full KL weight · not finite: at the end of the epoch · by value: "
+            f"{next(iter(spec.pruner))}",
+            "objective": f"minimise {', '.join(spec.objective)}",
+            "ledger": _hide_password(spec.storage.ledger),
+            "MLflow": spec.storage.tracking,
+        },
+    )
+
+
+def _knob_note(name: str, report: "CheckReport") -> str:
+    if name == "beta_norm":
+        latents = next(iter(report.spec.knobs["latent_dim"].examples()))
+        values = [float(v) for v in report.spec.knobs[name].examples()]
+        factor = report.data.values / latents
+        return (
+            f"beta = beta_norm·N/M = {min(values) * factor:.3g} … {max(values) * factor:.3g} "
+            f"(N {report.data.values}, M {latents})"
+        )
+    if name == "schedule":
+        return f"how the KL weight grows over {report.spec.train.epochs} epochs"
+    if name == "sigma":
+        return "asked only of likelihoods that have a scale"
+    if name == "likelihood":
+        return f"ranked by {', '.join(report.spec.objective)}"
+    return ""
+
+
+@contextmanager
+def training(
+    out: Console, config: "TrialConfig"
+) -> "Iterator[Callable[[EpochReport, Verdict], None]]":
+    """A line that follows the epochs of a single training; plain lines without a terminal."""
+    out.print(f"trial {config.trial}: [dim]{_brief(config)}[/]")
+
+    def line(report: "EpochReport", verdict: "Verdict") -> str:
+        symbol, style = SYMBOLS[verdict.kind]
+        return (
+            f"epoch {report.epoch:>4}/{config.epochs}  {_number(report.bits_per_dim)} bits/dim  "
+            f"rate {_number(report.rate_nats)} nats  [{style}]{symbol} {_word(verdict.kind)}[/]"
+        )
+
+    if not out.is_terminal:
+        yield lambda report, verdict: out.print(line(report, verdict))
+        return
+    with Live(Text("loading the data …", style="dim"), console=out, auto_refresh=False) as live:
+        yield lambda report, verdict: live.update(
+            Text.from_markup(line(report, verdict)), refresh=True
+        )
+
+
+def show_trained(out: Console, trained: "Trained", saved: str) -> None:
+    """How a single training ended."""
+    symbol, style = SYMBOLS[trained.verdict.kind]
+    out.print(
+        f"[{style}]{symbol} {_word(trained.verdict.kind)}[/]  {escape(trained.verdict.reason)}"
+    )
+    _facts(out, {"saved": saved, "load": f'tune_vae.load_vae("{saved}")'})
+
+
+def note(snapshot: "Snapshot") -> str:
+    """What MLflow's page says of a study; its first line is all that shows at first."""
+    results = snapshot.results
+    counts = ", ".join(f"{count} {_word(kind)}" for kind, count in results.counts.items())
+    if results.winner:
+        row = results.winner
+        first = (
+            f"**Best {row.values[0]:.4g} {_short_name(results.objective[0])}** (trial {row.trial}: "
+            f"{row.config.decoder}, beta_norm {row.config.beta_norm:.3g}, "
+            f"{row.config.schedule_name})"
+        )
+    else:
+        first = (
+            f"**{len(results.front)} trials on the front**" if results.front else "**No winner**"
+        )
+    return f"{first} · {counts}"
+
+
+def show_error(out: Console, error: TuneVaeError) -> None:
+    """An error in the words of its message, with the place in the study file when it has one."""
+    if not isinstance(error, StudyFileError):
+        out.print(f"[b red]error[/]: {escape(str(error))}")
+        return
+    lines = error.text.splitlines()
+    for problem in error.problems:
+        _show_problem(out, problem, error.file, lines)
+    count = len(error.problems)
+    if error.text:
+        plural = "problem" if count == 1 else "problems"
+        out.print(f"[b]{count} {plural} in {escape(error.file)}[/]; nothing was started.")
+
+
+def _show_problem(out: Console, problem: Problem, file: str, lines: list[str]) -> None:
+    out.print(f"[b red]error[/]: {escape(problem.message)}")
+    if not 0 < problem.line <= len(lines):
+        if problem.tip:
+            out.print(f"  [cyan]tip[/]: {escape(problem.tip)}")
+        return
+    out.print(f"  [blue]-->[/] {escape(file)}:{problem.line}:{problem.column}")
+    # A line may be a megabyte long; show the part around the fault.
+    begin = max(0, problem.column - 60) if len(lines[problem.line - 1]) > 100 else 0
+    shown = lines[problem.line - 1][begin : begin + 100].expandtabs(1)
+    width = max(1, min(problem.width, len(shown) - (problem.column - 1 - begin)))
+    margin = " " * (problem.column - 1 - begin)
+    printable = "".join(c if c.isprintable() else "·" for c in shown)
+    out.print(f"[blue]{problem.line:>4} |[/] {escape(printable)}")
+    tip = f" [cyan]{escape(problem.tip)}[/]" if problem.tip else ""
+    out.print(f"     [blue]|[/] {margin}[red]{'^' * width}[/]{tip}")
+
+
+def _word(kind: Kind) -> str:
+    return kind.value.replace("_", " ")
+
+
+def _short_name(objective: str) -> str:
+    return {"bits_per_dim": "bits/dim", "bits_per_dim_calibrated": "cal. bits/dim"}.get(
+        objective, objective
+    )
+
+
+def _number(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}" if math.isfinite(value) else "n/a"
+    return str(value)
+
+
+def _span(low: int, high: int) -> str:
+    return f"{low:,}" if low == high else f"{low:,} … {high:,}"
+
+
+def _mib(count: int) -> int:
+    return max(1, round(count / 2**20))
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours}h{minutes:02d}m"
+    return f"{minutes}m{rest:02d}s" if minutes else f"{rest}s"
+
+
+def _spark(rates: tuple[float, ...]) -> str:
+    """The last dozen rates as bars, from 0 to their largest."""
+    finite = [rate if math.isfinite(rate) else 0.0 for rate in rates[-12:]]
+    top = max(finite, default=0.0) or 1.0
+    return "".join(BARS[min(7, int(8 * max(rate, 0.0) / top))] for rate in finite)

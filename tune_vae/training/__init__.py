@@ -1,0 +1,1 @@
+"""K models trained as one program. Knows torch and the science floor, no YAML and no service."""

@@ -1,0 +1,378 @@
+"""Training of one pack, an epoch at a time.
+
+Shapes: K member of a pack, T steps of an epoch, B batch, M latent, n images, C H W image.
+
+Every random number is a function of (member's seed, epoch): the weights at the start, the order
+of the images and the noise of the posterior. So a member does not depend on its neighbours, and
+a resumed run goes on exactly as it would have gone on.
+"""
+
+import hashlib
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tune_vae.data import Splits, scale
+from tune_vae.errors import CheckpointError, DataError
+from tune_vae.science.elbo import bits_per_dim
+from tune_vae.science.evaluation import ACTIVE_VARIANCE, calibrated_log_sigma, score
+from tune_vae.science.history import EpochReport
+from tune_vae.science.likelihoods import Likelihood
+from tune_vae.science.networks import Network
+from tune_vae.science.schedules import Schedule
+from tune_vae.science.sigmas import Sigma
+from tune_vae.science.vae import VAE
+from tune_vae.training.pack import Knobs, Pack, fresh_row
+
+__all__ = ["Member", "Trainer", "build_vae"]
+
+CALIBRATION_IMAGES = 256
+EVALUATION_BATCH = 512
+NOISE_CHUNK = 64
+"""Steps whose noise is drawn at once, which bounds the memory it takes."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """Everything that defines the training of one trial.
+
+    Arguments:
+        trial: Its number, which names it in reports.
+        seed: Seed of weights, data order and noise.
+        network, latent_dim, likelihood, sigma: The model; `sigma` is None without a scale.
+        schedule: KL schedule w(t).
+        beta: Final KL weight (not normalised).
+        lr, weight_decay, grad_clip: See `Knobs`.
+        epochs, batch_size: Length of the training and images per step.
+        config: Text that rebuilds this member, carried into its checkpoints.
+    """
+
+    trial: int
+    seed: int
+    network: Network
+    latent_dim: int
+    likelihood: Likelihood
+    sigma: Sigma | None
+    schedule: Schedule
+    beta: float
+    lr: float
+    weight_decay: float
+    grad_clip: float
+    epochs: int
+    batch_size: int
+    config: str = ""
+
+    def pack_key(self) -> tuple[object, ...]:
+        """What must be equal for two members to train in one pack."""
+        sigma = self.sigma.pack_key() if self.sigma else None
+        return (self.network, self.latent_dim, self.likelihood, sigma, self.batch_size)
+
+
+def build_vae(member: Member, shape: tuple[int, int, int]) -> VAE:
+    """The untrained model of a member, its weights drawn from its seed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(_mix(member.seed, "weights"))
+        return VAE(
+            network=member.network,
+            likelihood=member.likelihood,
+            sigma=member.sigma,
+            shape=shape,
+            latent_dim=member.latent_dim,
+        )
+
+
+class Trainer:
+    """Trains the members of one pack; iterate over it, one epoch at a time.
+
+    Each turn yields the reports of the living members. Between two turns the caller may
+    `retire` members and take their `state`.
+
+    Arguments:
+        members: Members of equal pack key.
+        data: The images; they are kept on the device as they are, one byte a value.
+        device: Where to train.
+        resume: States by trial, from `state`; members without one begin anew.
+        dtype: float32, or float64 to check formulas.
+
+    Raises:
+        DataError: Fewer training images than one batch.
+        CheckpointError: A state belongs to another model.
+
+    Example:
+        for reports in Trainer([member], data):
+            print(reports[0].bits_per_dim)
+    """
+
+    def __init__(
+        self,
+        members: Sequence[Member],
+        data: Splits,
+        *,
+        device: torch.device | str = "cpu",
+        resume: Mapping[int, Mapping[str, Any]] | None = None,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        if len({member.pack_key() for member in members}) != 1:
+            raise ValueError("the members of a pack must have one pack key")
+        self._members = list(members)
+        self._data = data
+        self._device, self._dtype = torch.device(device), dtype
+        self._batch = members[0].batch_size
+        self._steps = len(data.train) // self._batch
+        if not self._steps:
+            raise DataError(
+                f"batch_size {self._batch} exceeds the {len(data.train)} training images; "
+                "choose a smaller one"
+            )
+        self._train = data.train.to(self._device)
+        self._validation = data.validation.to(self._device)
+        self._resume_rows(resume or {})
+        self._weights = {member.trial: self._kl_weights(member) for member in members}
+        self._retired: set[int] = set()
+
+    def _resume_rows(self, resume: Mapping[int, Mapping[str, Any]]) -> None:
+        rows, self._epochs = [], []
+        for member in self._members:
+            vae = build_vae(member, self._data.shape).to(self._dtype)
+            row, state = fresh_row(vae), resume.get(member.trial)
+            if state:
+                if state["theta"].shape != row["theta"].shape:
+                    raise CheckpointError(
+                        f"the checkpoint of trial {member.trial} holds another model: "
+                        f"{state['theta'].numel()} parameters instead of {row['theta'].numel()}"
+                    )
+                row = {key: state[key] for key in row}
+            rows.append(
+                {
+                    key: {name: b.to(self._device) for name, b in value.items()}
+                    if isinstance(value, dict)
+                    else value.to(self._device)
+                    for key, value in row.items()
+                }
+            )
+            self._epochs.append(int(state["epoch"]) if state else 0)
+        template = build_vae(self._members[0], self._data.shape).to(self._device, self._dtype)
+        knobs = [Knobs(m.beta, m.lr, m.weight_decay, m.grad_clip) for m in self._members]
+        self._pack = Pack(template, rows, knobs)
+
+    @property
+    def living(self) -> list[int]:
+        """Trials that still have epochs to run."""
+        return [
+            member.trial
+            for member, epoch in zip(self._members, self._epochs, strict=True)
+            if epoch < member.epochs and member.trial not in self._retired
+        ]
+
+    def retire(self, trial: int) -> None:
+        """Let a member go; its place is freed before the next epoch."""
+        self._retired.add(trial)
+
+    def state(self, trial: int) -> dict[str, Any]:
+        """Everything needed to go on with a member, as tensors and plain values on the host.
+
+        Order and noise need no entry of their own: they follow from seed and epoch.
+        """
+        k = self._index(trial)
+        member = self._members[k]
+        return self._pack.row(k) | {
+            "trial": trial,
+            "seed": member.seed,
+            "epoch": self._epochs[k],
+            "config": member.config,
+        }
+
+    def __iter__(self) -> Iterator[list[EpochReport]]:
+        while self.living:
+            self._compact()
+            yield self._epoch()
+
+    def _index(self, trial: int) -> int:
+        return [member.trial for member in self._members].index(trial)
+
+    def _compact(self) -> None:
+        living = set(self.living)
+        stay = [k for k, member in enumerate(self._members) if member.trial in living]
+        if len(stay) < len(self._members):
+            self._pack.keep(stay)
+            self._members = [self._members[k] for k in stay]
+            self._epochs = [self._epochs[k] for k in stay]
+
+    def _epoch(self) -> list[EpochReport]:
+        begin = time.perf_counter()
+        images = len(self._train)
+        order_KTB = torch.stack(
+            [
+                torch.randperm(images, generator=self._generator(k, "order"))[
+                    : self._steps * self._batch
+                ].view(self._steps, self._batch)
+                for k in range(self._pack.size)
+            ]
+        ).to(self._device)
+        weight_KT = torch.stack(
+            [
+                self._weights[member.trial][epoch]
+                for member, epoch in zip(self._members, self._epochs, strict=True)
+            ]
+        )
+        measured = []
+        for step in range(self._steps):
+            if step % NOISE_CHUNK == 0:
+                noise_KTBM = self._noise(step)
+            images_KBCHW = scale(self._train[order_KTB[:, step]], self._data.levels)
+            measured.append(
+                self._pack.step(
+                    images_KBCHW.to(self._dtype),
+                    noise_KTBM[:, step % NOISE_CHUNK],
+                    weight_KT[:, step],
+                )
+            )
+        self._epochs = [epoch + 1 for epoch in self._epochs]
+        return self._reports(torch.stack(measured, dim=1), weight_KT, begin)
+
+    def _noise(self, step: int) -> Tensor:
+        chunk = min(NOISE_CHUNK, self._steps - step)
+        shape = (chunk, self._batch, self._members[0].latent_dim)
+        return torch.stack(
+            [
+                torch.randn(shape, generator=self._generator(k, f"noise {step}"))
+                for k in range(self._pack.size)
+            ]
+        ).to(self._device, self._dtype)
+
+    def _generator(self, k: int, purpose: str) -> torch.Generator:
+        seed = _mix(self._members[k].seed, f"{purpose} of epoch {self._epochs[k]}")
+        return torch.Generator().manual_seed(seed)
+
+    def _kl_weights(self, member: Member) -> Tensor:
+        """KL weight of every step, `[epochs, T]`; the last is 1."""
+        total = member.epochs * self._steps
+        progress = torch.arange(1, total + 1, dtype=torch.float64) / total
+        weight = member.schedule.weight(progress).view(member.epochs, self._steps)
+        return weight.to(self._device, self._dtype)
+
+    def _reports(self, measured_KT5: Tensor, weight_KT: Tensor, begin: float) -> list[EpochReport]:
+        numbers, rates = self.evaluate()
+        training = torch.cat(
+            [
+                measured_KT5[:, :, :2].mean(1),
+                measured_KT5[:, :, 2].amax(1, keepdim=True),
+                measured_KT5[:, :, 3].sum(1, keepdim=True),
+                measured_KT5[:, :, 4].amin(1, keepdim=True),
+                weight_KT[:, -1:],
+                weight_KT.amin(1, keepdim=True),
+            ],
+            dim=1,
+        )
+        # The one transfer to the host of the whole epoch.
+        table = torch.cat([training.double(), numbers, rates], dim=1).tolist()
+        seconds = time.perf_counter() - begin
+        return [
+            self._report(k, row[: training.shape[1]], row[training.shape[1] :], seconds)
+            for k, row in enumerate(table)
+        ]
+
+    def _report(
+        self, k: int, training: list[float], scored: list[float], seconds: float
+    ) -> EpochReport:
+        member, epoch = self._members[k], self._epochs[k]
+        train_rate, train_distortion, grad_norm, skipped, finite, weight, weight_low = training
+        log_sigma, active, *rates = scored[4:]
+        return EpochReport(
+            trial=member.trial,
+            epoch=epoch,
+            step=epoch * self._steps,
+            kl_weight=weight,
+            kl_weight_low=weight_low,
+            beta=member.beta * weight,
+            lr=member.lr,
+            train_rate_nats=train_rate,
+            train_distortion_nats=train_distortion,
+            grad_norm=grad_norm,
+            skipped=int(skipped),
+            finite=bool(finite),
+            **self._score(scored),
+            rate_per_latent_nats=tuple(rates),
+            active_units=int(active),
+            sigma=math.exp(log_sigma) if member.likelihood.has_scale else math.nan,
+            seconds=seconds,
+        )
+
+    def scores(self) -> list[dict[str, float]]:
+        """Validation scores of every member as it stands, without training; see `EpochReport`."""
+        numbers, rates = self.evaluate()
+        scored = torch.cat([numbers, rates], dim=1).tolist()
+        return [self._score(row) for row in scored]
+
+    def _score(self, scored: list[float]) -> dict[str, float]:
+        distortion, mass, calibrated, mse, _, _, *rates = scored
+        rate, values = math.fsum(rates), self._data.values
+        return {
+            "rate_nats": rate,
+            "distortion_nats": distortion,
+            "neg_elbo": rate + distortion,
+            "mse": mse,
+            "bits_per_dim": bits_per_dim(rate + mass, values),
+            "bits_per_dim_calibrated": bits_per_dim(rate + calibrated, values),
+        }
+
+    @torch.no_grad()
+    def evaluate(self) -> tuple[Tensor, Tensor]:
+        """Validation scores of every member, on the device, in float64.
+
+        Returns:
+            `[K, 6]`: distortion, mass and calibrated mass in nats, squared error, log sigma,
+            active units; and the rate per latent `[K, M]` in nats. Means over the images.
+        """
+        levels, latents = self._data.levels, self._members[0].latent_dim
+        # One seed for all trials: the difference of two trials is then paired.
+        generator = torch.Generator().manual_seed(_mix(0, "validation noise"))
+        held_out = self._validation
+        noise_nM = torch.randn(len(held_out), latents, generator=generator)
+        noise_nM = noise_nM.to(self._device, self._dtype)
+        sample = scale(self._train[:CALIBRATION_IMAGES], levels).to(self._dtype)
+        sample_noise = torch.randn(len(sample), latents, generator=generator)
+        fitted_K = self._pack.evaluate(
+            lambda vae, x, noise: calibrated_log_sigma(vae, x, noise, levels=levels),
+            sample,
+            sample_noise.to(self._device, self._dtype),
+            in_dims=(None, None),
+        )
+        batches = [
+            self._pack.evaluate(
+                lambda vae, x, noise, fitted: score(vae, x, noise, fitted, levels=levels),
+                scale(held_out[start : start + EVALUATION_BATCH], levels).to(self._dtype),
+                noise_nM[start : start + EVALUATION_BATCH],
+                fitted_K,
+                in_dims=(None, None, 0),
+            )
+            for start in range(0, len(held_out), EVALUATION_BATCH)
+        ]
+
+        def joined(name: str) -> Tensor:
+            return torch.cat([getattr(batch, name) for batch in batches], dim=1).double()
+
+        means_KnM = joined("mean_BM")
+        active_K = (means_KnM.var(1, correction=0) > ACTIVE_VARIANCE).sum(1).double()
+        log_sigma_K = self._pack.evaluate(_log_sigma, in_dims=()).double()
+        columns = ("distortion_B", "mass_nats_B", "calibrated_nats_B", "squared_error_B")
+        numbers = [joined(name).mean(1) for name in columns]
+        return torch.stack([*numbers, log_sigma_K, active_K], dim=1), joined("rate_BM").mean(1)
+
+
+def _log_sigma(vae: VAE) -> Tensor:
+    """The scale a model would use on new data, for the modes that have one for all values."""
+    nothing = torch.empty(0)
+    log_sigma: Tensor = vae.scale(nothing, nothing, vae.likelihood)
+    return log_sigma
+
+
+def _mix(seed: int, purpose: str) -> int:
+    """A seed of its own for each purpose, in [0, 2^63)."""
+    digest = hashlib.blake2b(f"{seed} {purpose}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") >> 1
