@@ -85,7 +85,7 @@ def test_calibrated_scale_of_a_good_decoder_is_the_argmin_or_as_cheap(error: flo
         got = calibrated_log_sigma(vae, x, torch.zeros(1, 4), levels=17)
         paid = score(vae, x, torch.zeros(1, 4), got, levels=17).calibrated_nats_B.item() / 64
     best, least = oracle(x.double().numpy(), mean.double().numpy(), 17)
-    assert paid == pytest.approx(least, abs=1e-3 if error < 0.02 else 1e-5)
+    assert paid == pytest.approx(least, abs=1e-2 if error < 0.02 else 1e-5)
     if error > 0.02:
         assert got.item() == pytest.approx(best, abs=0.005)
 

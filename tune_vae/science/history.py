@@ -36,7 +36,7 @@ class EpochReport:
         train_rate_nats, train_distortion_nats: Means over the epoch's batches.
         grad_norm: Largest finite gradient norm of the epoch, before clipping.
         skipped: Steps whose gradient was not finite and which were therefore left out.
-        finite: Whether every loss of the epoch was finite.
+        finite: Whether every loss was finite, in this epoch and in those before.
         rate_nats, distortion_nats, neg_elbo: Validation, nats per example.
         rate_per_latent_nats: Validation rate of each latent.
         mse: Validation squared error per data value.

@@ -104,7 +104,7 @@ def search(
                 time.sleep(1.0)
         finally:
             ray.get(desk.stop.remote())
-            final = ray.get(desk.snapshot.remote(window.seen))
+            final: Snapshot = ray.get(desk.snapshot.remote(window.seen))
             shown = ray.get(desk.close.remote(note(final)))
         show(final)
         if signals.stop:
@@ -443,4 +443,5 @@ def _reason(error: Exception) -> str:
     """An exception in one line, with the place that raised it."""
     frame = traceback.extract_tb(error.__traceback__)[-1]
     text = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {text[0] if text else ''} ({Path(frame.filename).name}:{frame.lineno})"
+    place = f"{Path(frame.filename).name}:{frame.lineno}"
+    return f"{type(error).__name__}: {text[0] if text else ''} ({place})"

@@ -15,9 +15,7 @@ from tune_vae.errors import StorageError, TuneVaeError
 from tune_vae.science.health import Kind, Verdict
 from tune_vae.science.history import EpochReport
 from tune_vae.service.journey import Decision, TrialResult, conclusion, history_of
-from tune_vae.service.ledger import HEARTBEAT_SECONDS, OptunaLedger
 from tune_vae.service.results import StudyResults, TrialRow
-from tune_vae.service.tracking import MlflowTracker
 from tune_vae.spec.study import StudySpec
 from tune_vae.spec.trial import TrialConfig
 from tune_vae.training.checkpoint import CheckpointStore
@@ -86,7 +84,12 @@ class Desk:
     """
 
     def __init__(self, spec: StudySpec, facts: DataFacts, *, folder: str) -> None:
+        # Imported here: workers know this class by name only, and need neither library.
+        from tune_vae.service.ledger import HEARTBEAT_SECONDS, OptunaLedger
+        from tune_vae.service.tracking import MlflowTracker
+
         self._spec = spec
+        self._beat_seconds = HEARTBEAT_SECONDS
         root = Path(folder) / spec.storage.checkpoints
         self._store = CheckpointStore(root, spec.name)
         self._ledger = OptunaLedger(
@@ -234,7 +237,7 @@ class Desk:
         return self._tracker.close()
 
     def _beat(self) -> None:
-        while not self._closing.wait(HEARTBEAT_SECONDS):
+        while not self._closing.wait(self._beat_seconds):
             try:
                 self._ledger.beat()
                 self._ledger.spend(self._uncounted())

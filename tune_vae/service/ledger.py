@@ -59,7 +59,7 @@ class OptunaLedger:
         self, spec: StudySpec, *, shape: tuple[int, int, int], levels: int, digest: str
     ) -> None:
         self._spec = spec
-        self._facts = {"shape": shape, "levels": levels}
+        self._shape, self._levels = shape, levels
         self._live: dict[int, optuna.Trial] = {}
         self._lock = threading.RLock()
         self._owner = _owner()
@@ -128,7 +128,9 @@ class OptunaLedger:
             self._study.tell(trial, state=TrialState.FAIL)
             return None
         drawn = self._spec.draw(_Suggest(trial))
-        config = TrialConfig.of(self._spec, drawn, trial=trial.number, **self._facts)
+        config = TrialConfig.of(
+            self._spec, drawn, trial=trial.number, shape=self._shape, levels=self._levels
+        )
         trial.set_user_attr("config", config.model_dump_json())
         self._live[config.trial] = trial
         graph = {

@@ -4,6 +4,7 @@ One experiment per study, one run per trial, all in one thread that takes its wo
 the search never waits for it, and a server that does not answer costs the pages, not the study.
 """
 
+import contextlib
 import logging
 import math
 import os
@@ -49,6 +50,10 @@ _QUIET = {
 }
 
 
+class _GaveUpError(Exception):
+    """The search is over and MLflow still does not answer."""
+
+
 class MlflowTracker:
     """Shows a study in MLflow. Every method returns at once; see `journey.Tracker`.
 
@@ -66,6 +71,8 @@ class MlflowTracker:
         self._pending: dict[int, list[Any]] = {}
         self._closing = threading.Event()
         self._trouble = ""
+        self._deadline = math.inf
+        self._finished = False
         self._thread = threading.Thread(target=self._work, name="mlflow", daemon=True)
         self._thread.start()
 
@@ -100,43 +107,48 @@ class MlflowTracker:
         self._jobs.put(lambda: self._note(text))
 
     def close(self, seconds: float = 120.0) -> bool:
-        """Finish what is queued; whether all of it was."""
+        """Finish what is queued within a time; whether all of it was."""
+        self._deadline = time.monotonic() + seconds
         self._closing.set()
-        self._thread.join(seconds)
-        return not self._thread.is_alive()
+        self._thread.join(seconds + 5)
+        return self._finished
 
     def _work(self) -> None:
-        self._retry(self._connect)
-        while not (self._closing.is_set() and self._jobs.empty()):
-            try:
-                job = self._jobs.get(timeout=TICK_SECONDS)
-            except queue.Empty:
-                self._flush()
-                continue
-            self._retry(job)
-            if self._jobs.empty():
-                self._flush()
-                # Let a few epochs gather, so that one request carries them all.
-                self._closing.wait(TICK_SECONDS)
-        self._flush()
+        with contextlib.suppress(_GaveUpError):
+            self._call(self._connect)
+            while not (self._closing.is_set() and self._jobs.empty()):
+                try:
+                    job = self._jobs.get(timeout=TICK_SECONDS)
+                except queue.Empty:
+                    self._flush()
+                    continue
+                job()
+                if self._jobs.empty():
+                    self._flush()
+                    # Let a few epochs gather, so that one request carries them all.
+                    self._closing.wait(TICK_SECONDS)
+            self._flush()
+            self._finished = True
 
-    def _retry(self, job: Callable[[], None]) -> None:
-        """Do it until it works; when closing, at most for a few seconds more."""
+    def _call(self, function: Callable[..., Any], *args: Any, **options: Any) -> Any:
+        """A request to MLflow, repeated until it succeeds or the time to close is over."""
         from mlflow.exceptions import MlflowException
 
         wait = 0.5
         while True:
             try:
-                job()
+                answer = function(*args, **options)
             except (MlflowException, OSError) as error:
-                self._trouble = str(error).splitlines()[0]
-                if self._closing.is_set() and wait > 4:
-                    return
-                time.sleep(wait)
+                self._trouble = f"MLflow: {str(error).splitlines()[0]}"
+                if time.monotonic() + wait > self._deadline:
+                    raise _GaveUpError from error
+                # Awake at once when the search ends, to use what time is left.
+                if self._closing.wait(wait):
+                    time.sleep(0.5)
                 wait = min(2 * wait, 30.0)
             else:
                 self._trouble = ""
-                return
+                return answer
 
     def _connect(self) -> None:
         # Imported in the thread: it takes seconds, which the first trials need not wait for.
@@ -154,13 +166,13 @@ class MlflowTracker:
     def _open_study(self) -> str:
         found = self._client.search_runs([self._experiment], "tags.`tune_vae.kind` = 'study'")
         if found:
-            return found[0].info.run_id
+            return str(found[0].info.run_id)
         tags = self._common_tags() | {"tune_vae.kind": "study"}
         run = self._client.create_run(
             self._experiment, run_name=f"study {self._spec.name}", tags=tags
         )
         self._client.log_text(run.info.run_id, self._spec.text, "study.yaml")
-        return run.info.run_id
+        return str(run.info.run_id)
 
     def _common_tags(self) -> dict[str, str]:
         return {
@@ -174,7 +186,8 @@ class MlflowTracker:
         if trial in self._runs:
             self._reopen(trial)
             return
-        run = self._client.create_run(
+        run = self._call(
+            self._client.create_run,
             self._experiment,
             run_name=_run_name(config),
             tags=self._common_tags()
@@ -182,6 +195,7 @@ class MlflowTracker:
                 "tune_vae.kind": "trial",
                 "tune_vae.trial": str(trial),
                 "tune_vae.data_digest": self._digest,
+                "host": socket.gethostname(),
                 "mlflow.note.content": _repeat(self._spec, trial),
             },
         )
@@ -192,14 +206,14 @@ class MlflowTracker:
         from mlflow.entities import Param
 
         params = [Param(key, value) for key, value in _params(config).items()]
-        self._client.log_batch(run, params=params)
+        self._call(self._client.log_batch, run, params=params)
 
     def _reopen(self, trial: int) -> None:
         run = self._runs[trial]
         # The one curve that is finite in every epoch tells which epochs were shown.
-        history = self._client.get_metric_history(run, "sched/kl_weight")
+        history = self._call(self._client.get_metric_history, run, "sched/kl_weight")
         self._shown[trial] = max((metric.step for metric in history), default=0)
-        self._client.update_run(run, status="RUNNING")
+        self._call(self._client.update_run, run, status="RUNNING")
         self._ended.discard(trial)
 
     def _log(self, report: EpochReport) -> None:
@@ -213,11 +227,7 @@ class MlflowTracker:
             metrics = self._pending.pop(trial)
             for start in range(0, len(metrics), 900):
                 part = metrics[start : start + 900]
-                self._retry(
-                    lambda trial=trial, part=part: self._client.log_batch(  # type: ignore[misc]
-                        self._runs[trial], metrics=part
-                    )
-                )
+                self._call(self._client.log_batch, self._runs[trial], metrics=part)
 
     def _conclude(self, result: TrialResult) -> None:
         from mlflow.entities import Metric, RunTag
@@ -229,13 +239,15 @@ class MlflowTracker:
             Metric(key, value, moment, 0) for key, value in _score(result.best or result.last)
         ]
         tags = {
-            "verdict": kind.value,
-            "why": result.verdict.reason[:5000],
+            "state": "complete" if result.finished else f"pruned_{kind.value}",
+            "why": kind.value,
+            "verdict": result.verdict.reason[:5000],
             "mlflow.runColor": COLOURS.get(kind, "#888888"),
             "mlflow.note.content": f"**{kind.value}**: {result.verdict.reason}\n\n"
             + _repeat(self._spec, result.trial),
         }
-        self._client.log_batch(
+        self._call(
+            self._client.log_batch,
             run,
             metrics=metrics if result.best else [],
             tags=[RunTag(key, value) for key, value in tags.items()],
@@ -243,16 +255,17 @@ class MlflowTracker:
         for name in ("best", "last"):
             path = self._store.path(result.trial, name)
             if path.exists():
-                self._client.log_artifact(run, str(path), "checkpoints")
-        self._client.set_terminated(run, STATUS.get(kind, "KILLED"))
+                self._call(self._client.log_artifact, run, str(path), "checkpoints")
+        self._call(self._client.set_terminated, run, STATUS.get(kind, "KILLED"))
         self._ended.add(result.trial)
 
     def _fail(self, trial: int, reason: str) -> None:
         self._flush()
         run = self._runs[trial]
-        self._client.set_tag(run, "verdict", Kind.FAILED.value)
-        self._client.set_tag(run, "why", reason[:5000])
-        self._client.set_terminated(run, "FAILED")
+        self._call(self._client.set_tag, run, "state", Kind.FAILED.value)
+        self._call(self._client.set_tag, run, "why", Kind.FAILED.value)
+        self._call(self._client.set_tag, run, "verdict", reason[:5000])
+        self._call(self._client.set_terminated, run, "FAILED")
         self._ended.add(trial)
 
     def _mend(self, config: TrialConfig, result: TrialResult, reports: list[EpochReport]) -> None:
@@ -264,8 +277,8 @@ class MlflowTracker:
         self._conclude(result)
 
     def _note(self, text: str) -> None:
-        self._client.set_experiment_tag(self._experiment, "mlflow.note.content", text)
-        self._client.set_terminated(self._study_run, "FINISHED")
+        self._call(self._client.set_experiment_tag, self._experiment, "mlflow.note.content", text)
+        self._call(self._client.set_terminated, self._study_run, "FINISHED")
 
 
 def experiment_link(spec: StudySpec, server: str) -> str:
@@ -341,7 +354,16 @@ def _experiment(client: "MlflowClient", spec: StudySpec) -> str:
 
 
 def _run_name(config: TrialConfig) -> str:
-    return f"{config.trial:03d} {config.decoder[:12]} b{config.beta_norm:.2g}"
+    """At most some 22 characters: MLflow cuts what is longer."""
+    return f"{config.trial:03d} {_short_decoder(config)} b{config.beta_norm:.2g}"
+
+
+def _short_decoder(config: TrialConfig) -> str:
+    """`gauss-opt`, `cb`: MLflow's columns and axes are about ten characters wide."""
+    likelihood = components.split(config.likelihood)[0].rpartition(":")[2]
+    words = likelihood.split("_")
+    short = likelihood[:5] if len(words) == 1 else "".join(word[0] for word in words)
+    return f"{short}-{components.split(config.sigma)[0][:3]}" if config.sigma else short
 
 
 def _repeat(spec: StudySpec, trial: int) -> str:
@@ -358,7 +380,7 @@ def _params(config: TrialConfig) -> dict[str, str]:
 
     log_beta = math.log10(config.beta_norm) if config.beta_norm > 0 else -math.inf
     return {
-        "decoder": config.decoder,
+        "decoder": _short_decoder(config),
         "beta_norm": f"{config.beta_norm:.6g}",
         "log10_beta_norm": f"{log_beta:.4f}",
         "beta": f"{config.beta:.6g}",

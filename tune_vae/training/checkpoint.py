@@ -2,11 +2,9 @@
 
 import contextlib
 import os
-import pickle
 import re
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import torch
 
@@ -36,9 +34,10 @@ def save(checkpoint: Checkpoint, path: Path) -> None:
         partial.replace(path)
     except (OSError, RuntimeError) as error:
         # torch reports a full disk as a RuntimeError of its zip writer.
+        raise StorageError(f"cannot write the checkpoint {path}: {error}") from error
+    finally:
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)
-        raise StorageError(f"cannot write the checkpoint {path}: {error}") from error
 
 
 def load(path: Path) -> Checkpoint:
@@ -51,8 +50,9 @@ def load(path: Path) -> Checkpoint:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise CheckpointError(f"no checkpoint at {path}") from None
-    except (OSError, RuntimeError, EOFError, BadZipFile, pickle.UnpicklingError) as error:
-        reason = str(error).splitlines()[0]
+    except Exception as error:  # noqa: BLE001
+        # A torn pickle fails as almost anything: KeyError, IndexError, UnicodeDecodeError, ...
+        reason = (str(error) or type(error).__name__).splitlines()[0]
         raise CheckpointError(f"{path} is not a readable checkpoint: {reason}") from None
     if not (isinstance(checkpoint, dict) and "theta" in checkpoint):
         raise CheckpointError(f"{path} is not a checkpoint of tune_vae")

@@ -111,7 +111,7 @@ class Pack:
 
         Returns:
             `[K, 5]`: rate and distortion in nats, gradient norm before clipping (0 where not
-            finite), 1 if the update was left out, 1 if the loss was finite.
+            finite), 1 if the update was left out, 1 if the member is alive.
         """
         self.template.train()
         leaves = self._leaves()
@@ -123,8 +123,8 @@ class Pack:
         grad_KP = torch.cat([grad.reshape(self.size, -1) for grad in grads], dim=1)
 
         norm_K = grad_KP.norm(dim=1)
-        finite_K, grad_finite_K = loss_K.detach().isfinite(), norm_K.isfinite()
-        self.alive_K = self.alive_K & finite_K
+        grad_finite_K = norm_K.isfinite()
+        self.alive_K = self.alive_K & loss_K.detach().isfinite()
         clip_K = (self._grad_clip_K / norm_K).clamp(max=1.0)
         self.theta_KP, self.adam = adam_step(
             self.theta_KP,
@@ -140,7 +140,7 @@ class Pack:
                 distortion_K.detach(),
                 torch.where(grad_finite_K, norm_K, 0.0),
                 (~grad_finite_K).to(norm_K.dtype),
-                finite_K.to(norm_K.dtype),
+                self.alive_K.to(norm_K.dtype),
             ],
             dim=1,
         )
@@ -185,7 +185,7 @@ class Pack:
 
     def _leaves(self) -> dict[str, Tensor]:
         """Views of the rows in the shapes of the parameters, each a leaf of a new graph."""
-        parts = self.theta_KP.split([size for _, _, size in self._layout], dim=1)
+        parts = torch.split(self.theta_KP, [size for _, _, size in self._layout], dim=1)
         return {
             name: part.reshape(self.size, *shape).detach().requires_grad_()
             for part, (name, shape, _) in zip(parts, self._layout, strict=True)

@@ -141,10 +141,10 @@ class Trainer:
             vae = build_vae(member, self._data.shape).to(self._dtype)
             row, state = fresh_row(vae), resume.get(member.trial)
             if state:
-                if state["theta"].shape != row["theta"].shape:
+                if _contents(state) != _contents(row):
                     raise CheckpointError(
                         f"the checkpoint of trial {member.trial} holds another model: "
-                        f"{state['theta'].numel()} parameters instead of {row['theta'].numel()}"
+                        f"{_contents(state)} instead of {_contents(row)}"
                     )
                 row = {key: state[key] for key in row}
             rows.append(
@@ -282,7 +282,7 @@ class Trainer:
     ) -> EpochReport:
         member, epoch = self._members[k], self._epochs[k]
         train_rate, train_distortion, grad_norm, skipped, finite, weight, weight_low = training
-        log_sigma, active, *rates = scored[4:]
+        sigma, active, *rates = scored[4:]
         return EpochReport(
             trial=member.trial,
             epoch=epoch,
@@ -299,7 +299,7 @@ class Trainer:
             **self._score(scored),
             rate_per_latent_nats=tuple(rates),
             active_units=int(active),
-            sigma=math.exp(log_sigma) if member.likelihood.has_scale else math.nan,
+            sigma=sigma if member.likelihood.has_scale else math.nan,
             seconds=seconds,
         )
 
@@ -311,7 +311,7 @@ class Trainer:
 
     def _score(self, scored: list[float]) -> dict[str, float]:
         distortion, mass, calibrated, mse, _, _, *rates = scored
-        rate, values = math.fsum(rates), self._data.values
+        rate, values = sum(rates), self._data.values
         return {
             "rate_nats": rate,
             "distortion_nats": distortion,
@@ -326,8 +326,8 @@ class Trainer:
         """Validation scores of every member, on the device, in float64.
 
         Returns:
-            `[K, 6]`: distortion, mass and calibrated mass in nats, squared error, log sigma,
-            active units; and the rate per latent `[K, M]` in nats. Means over the images.
+            `[K, 6]`: distortion, mass and calibrated mass in nats, squared error, sigma, active
+            units; and the rate per latent `[K, M]` in nats. Means over the images.
         """
         levels, latents = self._data.levels, self._members[0].latent_dim
         # One seed for all trials: the difference of two trials is then paired.
@@ -359,10 +359,10 @@ class Trainer:
 
         means_KnM = joined("mean_BM")
         active_K = (means_KnM.var(1, correction=0) > ACTIVE_VARIANCE).sum(1).double()
-        log_sigma_K = self._pack.evaluate(_log_sigma, in_dims=()).double()
+        sigma_K = self._pack.evaluate(_log_sigma, in_dims=()).double().exp()
         columns = ("distortion_B", "mass_nats_B", "calibrated_nats_B", "squared_error_B")
         numbers = [joined(name).mean(1) for name in columns]
-        return torch.stack([*numbers, log_sigma_K, active_K], dim=1), joined("rate_BM").mean(1)
+        return torch.stack([*numbers, sigma_K, active_K], dim=1), joined("rate_BM").mean(1)
 
 
 def _log_sigma(vae: VAE) -> Tensor:
@@ -370,6 +370,10 @@ def _log_sigma(vae: VAE) -> Tensor:
     nothing = torch.empty(0)
     log_sigma: Tensor = vae.scale(nothing, nothing, vae.likelihood)
     return log_sigma
+
+
+def _contents(row: Mapping[str, Any]) -> str:
+    return " and ".join([f"{row['theta'].numel()} parameters", *sorted(row["buffers"])])
 
 
 def _mix(seed: int, purpose: str) -> int:

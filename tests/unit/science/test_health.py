@@ -11,7 +11,9 @@ from tune_vae.science.history import EpochReport
 
 
 def verdicts(
-    make: Callable[[int], EpochReport], epochs: int = 19, limits: Limits = Limits()  # noqa: B008
+    make: Callable[[int], EpochReport],
+    epochs: int = 19,
+    limits: Limits = Limits(),  # noqa: B008
 ) -> list[Verdict]:
     """The verdict after each epoch of a trial of 20."""
     reports = [make(epoch) for epoch in range(1, epochs + 1)]
@@ -205,17 +207,15 @@ def test_far_beyond_a_blind_guess_is_an_explosion(field: str) -> None:
 
     def at(epoch: int, bits: float) -> Verdict:
         numbers = {"bits_per_dim": math.nan, field: bits}
-        return judge(
-            history([report(e, **numbers) for e in range(1, epoch + 1)]), Limits()
-        )
+        return judge(history([report(e, **numbers) for e in range(1, epoch + 1)]), Limits())
 
     limit = 30 * math.log2(17)
     assert at(2, limit * 0.99).kind is Kind.HEALTHY
     assert at(1, limit * 1.01).kind is Kind.HEALTHY  # Step 50 of the 100 that are let pass.
     assert at(2, limit * 1.01).kind is Kind.DIVERGED
-    assert "124 bits per dim in epoch 2, where a blind guess costs 4.09" in at(
-        2, limit * 1.01
-    ).reason
+    assert (
+        "124 bits per dim in epoch 2, where a blind guess costs 4.09" in at(2, limit * 1.01).reason
+    )
 
 
 def test_infinite_bits_are_an_explosion() -> None:

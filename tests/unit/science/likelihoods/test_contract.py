@@ -46,9 +46,7 @@ def scales(likelihood: Likelihood, log_sigmas: list[float]) -> list[float]:
     return log_sigmas if likelihood.has_scale else [0.0]
 
 
-def quadrature(
-    likelihood: Likelihood, mean_n: Tensor, log_sigma: float
-) -> tuple[Tensor, Tensor]:
+def quadrature(likelihood: Likelihood, mean_n: Tensor, log_sigma: float) -> tuple[Tensor, Tensor]:
     """Points and weights of an integral over the support.
 
     A likelihood with a scale lives on the whole line, one without on [0, 1].

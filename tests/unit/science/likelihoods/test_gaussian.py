@@ -47,9 +47,7 @@ def exact_log_mass(low: float, high: float, mean: float, sigma: float) -> float:
 @pytest.mark.parametrize("mean", [-0.4, 0.0, 1e-9, 0.5, 0.501, 1.0, 2.0])
 @pytest.mark.parametrize("log_sigma", [-4.0, -3.3, -1.0, 0.0, 4.0])
 @pytest.mark.parametrize("levels", [2, 17, 256])
-def test_log_mass_agrees_with_exact_arithmetic(
-    levels: int, log_sigma: float, mean: float
-) -> None:
+def test_log_mass_agrees_with_exact_arithmetic(levels: int, log_sigma: float, mean: float) -> None:
     chosen = sorted({0, 1, levels // 2, levels - 1})
     got = discretized_log_mass(
         torch.tensor(chosen, dtype=torch.float64) / (levels - 1),
