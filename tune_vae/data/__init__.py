@@ -32,6 +32,8 @@ class Splits:
     levels: int
 
     def __post_init__(self) -> None:
+        if not 2 <= self.levels <= 256:
+            raise DataError(f"levels must be from 2 to 256, got {self.levels}")
         for name in ("train", "validation", "test"):
             images = getattr(self, name)
             if images.dtype != torch.uint8 or images.ndim != 4 or not len(images):

@@ -115,7 +115,8 @@ class Desk:
                 history = history_of(row.config, checkpoint)
                 verdict = Verdict(Kind(row.kind), row.reason)
                 if len(history):
-                    self._tracker.mend(row.config, conclusion(history, verdict), list(history))
+                    result = conclusion(row.config, history, verdict)
+                    self._tracker.mend(row.config, result, list(history))
 
     def ask(self) -> list[TrialConfig] | None:
         """The next pack; None when nothing is left, empty when one must wait.

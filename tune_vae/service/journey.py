@@ -93,33 +93,38 @@ def run_pack(
     resume = {trial: state for trial, state in checkpoints.items() if state}
     trainer = Trainer([config.member() for config in configs], data, device=device, resume=resume)
     histories = {c.trial: history_of(c, resume.get(c.trial)) for c in configs}
-    for trial, history in histories.items():
-        if history.reports:
-            verdict = judge(history, limits)
-            for report in history:
-                tracker.log(report, verdict)
-            decision = ledger.report(history.last, verdict)
-            if decision.stop or history.finished:
-                trainer.retire(trial)
-                _conclude(history, decision.verdict or verdict, ledger, tracker)
 
+    def settle(config: TrialConfig, news: Sequence[EpochReport]) -> None:
+        """Tell of epochs, and let go of a trial that ends with them."""
+        history = histories[config.trial]
+        verdict = judge(history, limits)
+        decision = ledger.report(history.last, verdict)
+        ends = decision.stop or history.finished
+        if ends:
+            trainer.retire(config.trial)
+        if decision.stop and decision.verdict is None:
+            # It goes on elsewhere; a word from here would contradict what is written there.
+            return
+        for report in news:
+            tracker.log(report, verdict)
+        if ends:
+            result = conclusion(config, history, decision.verdict or verdict)
+            tracker.conclude(result)
+            ledger.commit(result)
+
+    for config in configs:
+        if histories[config.trial].reports:
+            settle(config, histories[config.trial].reports)
+
+    by_trial = {config.trial: config for config in configs}
     for reports in trainer:
         for report in reports:
-            trial = report.trial
-            history = histories[trial].add(report)
-            verdict = judge(history, limits)
-            state = trainer.state(trial) | {"reports": [one.to_dict() for one in history]}
+            history = histories[report.trial].add(report)
+            state = trainer.state(report.trial) | {"reports": [one.to_dict() for one in history]}
             if history.best is report:
-                store.save_best(trial, state)
-            store.save_last(trial, state)
-            decision = ledger.report(report, verdict)
-            if decision.stop and decision.verdict is None:
-                trainer.retire(trial)
-                continue
-            tracker.log(report, verdict)
-            if decision.stop or history.finished:
-                trainer.retire(trial)
-                _conclude(history, decision.verdict or verdict, ledger, tracker)
+                store.save_best(report.trial, state)
+            store.save_last(report.trial, state)
+            settle(by_trial[report.trial], [report])
         yield
 
 
@@ -135,21 +140,14 @@ def history_of(config: TrialConfig, checkpoint: dict[str, Any] | None) -> Histor
     return history.extend(EpochReport.from_dict(report) for report in reports)
 
 
-def _conclude(history: History, verdict: Verdict, ledger: Ledger, tracker: Tracker) -> None:
-    result = conclusion(history, verdict)
-    tracker.conclude(result)
-    ledger.commit(result)
-
-
-def conclusion(history: History, verdict: Verdict, objective: Sequence[str] = ()) -> TrialResult:
+def conclusion(config: TrialConfig, history: History, verdict: Verdict) -> TrialResult:
     """The result of a trial that ends here."""
     best = history.best
-    names = objective or (history.objective,)
     return TrialResult(
-        trial=history.last.trial,
+        trial=config.trial,
         verdict=verdict,
         finished=history.finished and verdict.kind is Kind.HEALTHY,
-        values=tuple(best.value(name) for name in names) if best else (),
+        values=tuple(best.value(name) for name in config.objective) if best else (),
         best=best,
         last=history.last,
     )

@@ -297,7 +297,8 @@ class OptunaLedger:
             self._storage.set_trial_state_values(row._trial_id, TrialState.FAIL)
         except UpdateFinishedTrialError:
             return
-        self._succeed(row)
+        # Read anew: what was known of the row is from before its end.
+        self._succeed(self._storage.get_trial(row._trial_id))
 
     def _mend_lineages(self) -> None:
         """Give each interrupted row the successor that its process had no time to add."""

@@ -5,6 +5,8 @@ Wherever a name stands, an import path may stand: `my_nets:WideResNet`.
 
 import dataclasses
 import importlib
+import inspect
+import json
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +18,9 @@ from tune_vae.science.likelihoods import Likelihood
 from tune_vae.science.networks import Network
 from tune_vae.science.schedules import Schedule
 from tune_vae.science.sigmas import Sigma
-from tune_vae.spec.source import nearest
+from tune_vae.spec.source import YamlPath, nearest, shown
 
-__all__ = ["FAMILIES", "ComponentError", "build", "find", "names", "problems_of", "split"]
+__all__ = ["FAMILIES", "ComponentError", "build", "find", "names", "problems_of", "split", "typed"]
 
 Ref = str | dict[str, Any]
 """`name`, or `{name: {arguments}}`."""
@@ -67,10 +69,10 @@ def split(ref: object) -> tuple[str, dict[str, Any]]:
         if isinstance(arguments, dict):
             return name, arguments
         raise ComponentError(
-            [Problem(f"the arguments of `{name}` must be a mapping, got `{arguments}`", (name,))]
+            [Problem(f"the arguments of `{name}` must be a mapping, got {shown(arguments)}", (name,))]
         )
     raise ComponentError(
-        [Problem(f"expected a name, or one name with its arguments, got `{ref}`")]
+        [Problem(f"expected a name, or one name with its arguments, got {shown(ref)}")]
     )
 
 
@@ -93,24 +95,28 @@ def find(family: str, name: str) -> type:
 
 
 def _imported(family: str, path: str, contract: type) -> type:
-    module_name, _, class_name = path.partition(":")
+    def refuse(message: str, tip: str = "") -> ComponentError:
+        return ComponentError([Problem(message, (path,), tip, on_key=True)])
+
+    module, _, name = path.partition(":")
+    if not all(part.isidentifier() for part in (*module.split("."), name)):
+        raise refuse(f"{shown(path)} is no import path", "write `module:Class`")
     try:
-        found = getattr(importlib.import_module(module_name), class_name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ComponentError(
-            [Problem(f"cannot import `{path}`: {error}", (path,), on_key=True)]
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, SyntaxError) as error:
+        raise refuse(
+            f"cannot import `{path}`: {error}",
+            "the module must be installed, or lie in the folder where the command is run",
         ) from None
-    if not (isinstance(found, type) and issubclass(found, contract)):
-        raise ComponentError(
-            [
-                Problem(
-                    f"`{path}` is not a {family}: it must be a subclass of "
-                    f"{contract.__module__}.{contract.__name__}",
-                    (path,),
-                    on_key=True,
-                )
-            ]
+    made = getattr(found, "__dataclass_params__", None)
+    if not (isinstance(found, type) and issubclass(found, contract) and made and made.frozen):
+        raise refuse(
+            f"`{path}` is not a {family}",
+            f"it must be a frozen dataclass below {contract.__module__}.{contract.__name__}",
         )
+    if inspect.isabstract(found):
+        lacking = ", ".join(f"`{method}`" for method in sorted(found.__abstractmethods__))
+        raise refuse(f"`{path}` is not complete", f"define {lacking}")
     return found
 
 
@@ -123,50 +129,63 @@ def build(family: str, ref: object) -> Any:
     name, arguments = split(ref)
     found = find(family, name)
     try:
-        return TypeAdapter(found).validate_python(arguments)
+        return typed(found, arguments)
     except ValidationError as error:
         known = [f.name for f in dataclasses.fields(found)]
         raise ComponentError(problems_of(error, (name,), known)) from None
 
 
-def problems_of(
-    error: ValidationError, path: tuple[str | int, ...], known: list[str]
-) -> list[Problem]:
+def typed(kind: type, values: dict[str, Any]) -> Any:
+    """An instance of a dataclass or model from plain values, each of the very type it asks for.
+
+    Raises:
+        ValidationError: From pydantic, with all that is wrong.
+    """
+    # Of the two strict modes, Python's refuses a list for a tuple and a mapping for a dataclass.
+    return TypeAdapter(kind).validate_json(json.dumps(values), strict=True)
+
+
+def problems_of(error: ValidationError, path: YamlPath, known: list[str]) -> list[Problem]:
     """Pydantic's findings in our words, with the nearest of the `known` keys."""
     return [_problem(entry, path, known) for entry in error.errors()]
 
 
 _WANTED = {
-    "int_type": "a whole number",
-    "int_parsing": "a whole number",
-    "int_from_float": "a whole number",
-    "float_type": "a number",
-    "float_parsing": "a number",
-    "bool_type": "true or false",
-    "bool_parsing": "true or false",
-    "string_type": "text",
-    "tuple_type": "a list",
-    "list_type": "a list",
-    "dict_type": "a mapping",
-    "model_type": "a mapping",
-    "dataclass_type": "a mapping",
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "string": "text",
+    "tuple": "a list",
+    "list": "a list",
+    "dict": "a mapping",
+    "model": "a mapping",
+    "dataclass": "a mapping",
 }
 
 
-def _problem(entry: Any, path: tuple[str | int, ...], known: list[str]) -> Problem:
+def _problem(entry: Any, path: YamlPath, known: list[str]) -> Problem:
     where = (*path, *entry["loc"])
     name = ".".join(str(part) for part in where)
     kind, given = entry["type"], entry["input"]
     if kind in {"extra_forbidden", "unexpected_keyword_argument"}:
         key = str(where[-1])
         parent = ".".join(str(part) for part in where[:-1])
-        place = f" in `{parent}`" if parent else ""
-        return Problem(f"unknown key `{key}`{place}", where, nearest(key, known), on_key=True)
+        return Problem(
+            f"unknown key `{key}` in `{parent}`", where, nearest(key, known), on_key=True
+        )
     if kind in {"missing", "missing_argument"}:
-        return Problem(f"`{name}` is missing", where[:-1], f"add `{where[-1]}: …`")
-    if kind in _WANTED:
-        return Problem(f"`{name}` must be {_WANTED[kind]}, got `{given}`", where)
+        return Problem(f"`{name}` is missing", where[:-1], f"add `{where[-1]}: …`", on_key=True)
     message = entry["msg"].removeprefix("Value error, ").removeprefix("Input ")
     if kind == "value_error":
-        return Problem(f"`{name}`: {message}" if name else message, where)
-    return Problem(f"`{name}` {message}, got `{given}`", where)
+        # By custom a component's message begins with the argument's name.
+        first = message.partition(" ")[0]
+        return Problem(f"`{name}`: {message}", (*where, first) if first in known else where)
+    wanted = _WANTED.get(kind.removesuffix("_type"))
+    if wanted:
+        tip = "for a range of them write `int`" if _is_whole(given) and "whole" in wanted else ""
+        return Problem(f"`{name}` must be {wanted}, got {shown(given)}", where, tip)
+    return Problem(f"`{name}` {message}, got {shown(given)}", where)
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, float) and value.is_integer()

@@ -1,41 +1,58 @@
 """A YAML file as plain values, each with its place in the file."""
 
+import math
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 
 from tune_vae.errors import Problem, StudyFileError
 
-__all__ = ["Source", "nearest", "read"]
+__all__ = ["Source", "YamlPath", "nearest", "read", "shown"]
 
-MOST_BYTES = 1_000_000
+MOST_BYTES = 100_000
 MOST_VALUES = 10_000
 MOST_DEPTH = 40
+MOST_SHOWN = 60
 
 YamlPath = tuple[str | int, ...]
 
+_TAG = "tag:yaml.org,2002:"
+_FORMS = {
+    "null": r"~|null|Null|NULL|",
+    "bool": r"true|True|TRUE|false|False|FALSE",
+    # A longer one is read as a real number, so that no number is too long to compare.
+    "int": r"[-+]?[0-9](_?[0-9]){0,18}",
+    "float": r"[-+]?([0-9](_?[0-9])*\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?"
+    r"|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
+}
+_VALUES: dict[str, Callable[[str], Any]] = {
+    "str": str,
+    "null": lambda text: None,
+    "bool": lambda text: {"true": True, "false": False}[text.lower()],
+    "int": int,
+    "float": lambda text: float(text.lower().replace(".inf", "inf").replace(".nan", "nan")),
+}
+
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.1 as PyYAML reads it, but with `1e-3` as the number that everybody means."""
+    """YAML with the plain values of version 1.2, as everybody means them.
+
+    PyYAML knows those of version 1.1, where `1e-3` is text, `no` is false, `010` is 8 and `1:30`
+    is 90.
+    """
+
+    yaml_implicit_resolvers: ClassVar[dict[str | None, list[tuple[str, re.Pattern[str]]]]] = {
+        None: [(_TAG + kind, re.compile(f"^({form})$")) for kind, form in _FORMS.items()]
+    }
 
 
-_Loader.yaml_implicit_resolvers = dict(yaml.SafeLoader.yaml_implicit_resolvers)
-_NUMBER = yaml.SafeLoader.yaml_implicit_resolvers["."][0][1]
-
-
-def _add_exponent_form() -> None:
-    import re
-
-    form = re.compile(r"^[-+]?[0-9][0-9_]*[eE][-+]?[0-9]+$")
-    for first in "-+0123456789":
-        own = _Loader.yaml_implicit_resolvers.get(first, [])
-        _Loader.yaml_implicit_resolvers[first] = [("tag:yaml.org,2002:float", form), *own]
-
-
-_add_exponent_form()
+class _Refused(yaml.MarkedYAMLError):
+    """Valid YAML that has no place in a study."""
 
 
 @dataclass
@@ -85,100 +102,110 @@ def read(file: Path) -> Source:
     Raises:
         StudyFileError: No such file, not text, too large, not YAML, or empty.
     """
-    shown = str(file)
+    path = str(file)
 
-    def refuse(message: str, tip: str = "", **place: int) -> StudyFileError:
-        return StudyFileError([Problem(message, tip=tip, **place)], file=shown)
+    def refuse(message: str, tip: str = "") -> StudyFileError:
+        return StudyFileError([Problem(message, tip=tip)], file=path)
 
     try:
-        raw = file.read_bytes()
+        with file.open("rb") as stream:
+            raw = stream.read(MOST_BYTES + 1)
     except FileNotFoundError:
-        raise refuse(f"no such study file: {shown}", _similar_file(file)) from None
+        raise refuse(f"no such study file: {path}", _similar_file(file)) from None
     except IsADirectoryError:
         raise refuse(
-            f"{shown} is a folder", "name a study file, such as studies/digits.yaml"
+            f"{path} is a folder", "name a study file, such as studies/digits.yaml"
         ) from None
     except OSError as error:
-        raise refuse(f"cannot read {shown}: {error.strerror}") from None
+        raise refuse(f"cannot read {path}: {error.strerror}") from None
     if len(raw) > MOST_BYTES:
         raise refuse(
-            f"{shown} has {len(raw):,} bytes; a study file has at most {MOST_BYTES:,}",
+            f"{path} has more than {MOST_BYTES:,} bytes, which no study needs",
             "is this the right file?",
         )
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise refuse(
-            f"{shown} is not text: byte {error.start} cannot be read as UTF-8",
-            "a study file is YAML text",
+            f"{path} is not text: byte {error.start} cannot be read as UTF-8",
+            "a study file is YAML, saved as UTF-8",
         ) from None
-    source = Source(shown, text)
+    source = Source(path, text)
     try:
-        loader = _Loader(text)
-        try:
-            node = loader.get_single_node()
-            if node is None:
-                raise refuse(f"{shown} is empty", "copy studies/digits.yaml and change it")
-            source.data = _Builder(source, loader).build(node, (), 0)
-        finally:
-            loader.dispose()
+        node = yaml.compose(text, _Loader)
+        if node is None:
+            raise refuse(f"{path} is empty", "copy studies/digits.yaml and change it")
+        source.data = _Builder(source).build(node, (), 0)
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line, column = (mark.line + 1, mark.column + 1) if mark else (0, 0)
-        what = f"not YAML: {error.problem or error.context}"
-        source.problems = [Problem(what, line=line, column=column)]
+        source.problems.append(_problem(error))
     except yaml.YAMLError as error:
-        source.problems = [Problem(f"not YAML: {str(error).splitlines()[0]}")]
+        source.problems.append(Problem(f"not YAML: {str(error).splitlines()[0]}"))
     except RecursionError:
-        source.problems = [
-            Problem(f"nested too deeply; a study file has at most {MOST_DEPTH} levels")
-        ]
+        source.problems.append(
+            Problem(f"more than {MOST_DEPTH} levels of nesting in a study file")
+        )
     source.fail()
     return source
+
+
+_TIPS = {
+    "'\\t'": "indent with spaces, not with tabs",
+    "another document": "a study file holds one study; remove what begins with `---`",
+    "expected ',' or": "a bracket or brace before this place is not closed",
+    "<block end>": "the keys of one section begin in the same column",
+    "mapping values": "the keys of one section begin in the same column; quote a value that "
+    "holds `: `",
+    "expected ':'": "write `key: value`",
+}
+"""What to do about a word in PyYAML's messages."""
+
+
+def _problem(error: yaml.MarkedYAMLError) -> Problem:
+    mark = error.problem_mark or error.context_mark
+    line, column = (mark.line + 1, mark.column + 1) if mark else (0, 0)
+    what = str(error.problem or error.context)
+    tip = next((tip for word, tip in _TIPS.items() if word in what), "")
+    message = what if isinstance(error, _Refused) else f"not YAML: {what}"
+    return Problem(message, tip=tip, line=line, column=column)
 
 
 class _Builder:
     """Turns nodes into plain values and notes their places."""
 
-    def __init__(self, source: Source, loader: _Loader) -> None:
+    def __init__(self, source: Source) -> None:
         self._source = source
-        self._loader = loader
         self._count = 0
 
     def build(self, node: yaml.Node, path: YamlPath, depth: int) -> Any:
         # Aliases multiply: nine lines can name a billion values. Counting what is built, not
         # what is written, stops that.
         self._count += 1
-        if self._count > MOST_VALUES or depth > MOST_DEPTH:
-            many = f"more than {MOST_VALUES:,} values"
-            what = many if depth <= MOST_DEPTH else f"more than {MOST_DEPTH} levels of nesting"
-            raise yaml.MarkedYAMLError(
-                problem=f"{what} in a study file", problem_mark=node.start_mark
-            )
+        if depth > MOST_DEPTH:
+            raise _refused(f"more than {MOST_DEPTH} levels of nesting in a study file", node)
+        if self._count > MOST_VALUES:
+            raise _refused(f"more than {MOST_VALUES:,} values in a study file", node)
         self._source.values[path] = _place(node)
-        if isinstance(node, yaml.MappingNode):
+        kind = node.tag.removeprefix(_TAG)
+        if isinstance(node, yaml.MappingNode) and kind == "map":
             return self._mapping(node, path, depth)
-        if isinstance(node, yaml.SequenceNode):
+        if isinstance(node, yaml.SequenceNode) and kind == "seq":
             return [
                 self.build(item, (*path, index), depth + 1)
                 for index, item in enumerate(node.value)
             ]
-        try:
-            value = self._loader.construct_object(node)
-        except ValueError as error:
-            raise yaml.MarkedYAMLError(problem=str(error), problem_mark=node.start_mark) from None
-        if value is not None and not isinstance(value, (str, int, float)):
-            # Dates and binary blobs: nobody means them in a study, take the text.
-            return node.value
-        return value
+        if isinstance(node, yaml.ScalarNode) and kind in _VALUES:
+            try:
+                return _VALUES[kind](node.value)
+            except (KeyError, ValueError):
+                raise _refused(f"{shown(node.value)} is no `!!{kind}`", node) from None
+        tag = node.tag.replace(_TAG, "!!")
+        raise _refused(f"`{tag}` has no place here; a study holds plain values only", node)
 
     def _mapping(self, node: yaml.MappingNode, path: YamlPath, depth: int) -> dict[str, Any]:
         built: dict[str, Any] = {}
         for key_node, value_node in node.value:
             if not isinstance(key_node, yaml.ScalarNode):
-                raise yaml.MarkedYAMLError(
-                    problem="a key must be plain text", problem_mark=key_node.start_mark
-                )
+                raise _refused("a key must be plain text", key_node)
             key = str(key_node.value)
             here = (*path, key)
             if key in built:
@@ -196,7 +223,14 @@ class _Builder:
                 continue
             self._source.keys[here] = _place(key_node)
             built[key] = self.build(value_node, here, depth + 1)
+            if value_node.start_mark.line != value_node.end_mark.line:
+                # Of a value of several lines, the key shows best which one is meant.
+                self._source.values[here] = self._source.keys[here]
         return built
+
+
+def _refused(message: str, node: yaml.Node) -> _Refused:
+    return _Refused(problem=message, problem_mark=node.start_mark)
 
 
 def _place(node: yaml.Node) -> tuple[int, int, int]:
@@ -205,13 +239,31 @@ def _place(node: yaml.Node) -> tuple[int, int, int]:
     return start.line + 1, start.column + 1, max(width, 1)
 
 
-def nearest(name: str, names: list[str]) -> str:
+def shown(value: object) -> str:
+    """A value in a message: as the file would have it, and cut where it would fill the screen.
+
+    Example:
+        >>> print(shown(["8", True, None]))
+        `['8', true, null]`
+    """
+    try:
+        text = yaml.safe_dump(
+            value, default_flow_style=True, allow_unicode=True, sort_keys=False, width=math.inf
+        )
+    except yaml.YAMLError:
+        text = repr(value)
+    text = " ".join(text.removesuffix("\n...\n").split())
+    return f"`{text}`" if len(text) <= MOST_SHOWN else f"`{text[: MOST_SHOWN - 1]}…`"
+
+
+def nearest(name: str, names: Sequence[str]) -> str:
     """`did you mean …?`, or what exists when nothing is near."""
     if not names:
         return "it takes no arguments"
-    close = get_close_matches(name.lower(), names, n=1, cutoff=0.6)
+    lower = {known.lower(): known for known in names}
+    close = get_close_matches(name.lower(), lower, n=1, cutoff=0.6)
     if close:
-        return f"did you mean `{close[0]}`?"
+        return f"did you mean `{lower[close[0]]}`?"
     return f"known: {', '.join(sorted(names))}"
 
 

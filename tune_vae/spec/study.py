@@ -10,10 +10,11 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tune_vae.data import Dataset
 from tune_vae.errors import Problem
@@ -21,12 +22,10 @@ from tune_vae.science.health import Limits
 from tune_vae.science.history import OBJECTIVES
 from tune_vae.spec import components
 from tune_vae.spec.components import ComponentError
-from tune_vae.spec.source import Source, nearest, read
+from tune_vae.spec.source import Source, YamlPath, nearest, read, shown
 from tune_vae.spec.space import Call, Choice, Fixed, Node, Range, Suggest
 
 __all__ = ["GRAPH_KNOBS", "Budget", "RayOptions", "Storage", "StudySpec", "Training"]
-
-YamlPath = tuple[str | int, ...]
 
 
 class _Section(BaseModel):
@@ -109,7 +108,7 @@ class _Number:
         number = isinstance(value, int | float) and not isinstance(value, bool)
         if not number or math.isnan(value) or (self.whole and value % 1):
             kind = "a whole number" if self.whole else "a number"
-            return Problem(f"`{name}` must be {kind}, got `{value}`", path)
+            return Problem(f"`{name}` must be {kind}, got {shown(value)}", path)
         if value < self.low or (value == self.low and not self.low_allowed):
             word = "at least" if self.low_allowed else "above"
             return Problem(f"`{name}` must be {word} {self.low:g}, got {value:g}", path)
@@ -175,12 +174,24 @@ _KEYS = (
     "storage",
     "ray",
 )
+_SECTIONS: dict[str, tuple[str, ...]] = {
+    "search": _SEARCH,
+    "train": (*Training.model_fields, *_TRAIN),
+    "health": tuple(f.name for f in fields(Limits)),
+    "budget": tuple(Budget.model_fields),
+    "storage": tuple(Storage.model_fields),
+    "ray": tuple(RayOptions.model_fields),
+}
 _REQUIRED = {
     "study": "study: my-study",
     "data": "data: digits",
     "network": "network: mlp",
     "latent_dim": "latent_dim: 16",
     "search": "search: {beta_norm: {log_uniform: [1.0e-3, 10]}, likelihood: gaussian}",
+}
+_SEARCH_REQUIRED = {
+    "beta_norm": "beta_norm: {log_uniform: [1.0e-3, 10]}",
+    "likelihood": "likelihood: {choice: [gaussian, continuous_bernoulli]}",
 }
 
 
@@ -313,17 +324,16 @@ class _Parser:
         data = self._source.data
         if not isinstance(data, dict):
             self._problems.append(
-                Problem(f"a study is a mapping of keys to values, got `{str(data)[:40]}`")
+                Problem(
+                    f"a study is a mapping of keys to values, got {shown(data)}",
+                    tip="begin with `study: my-study`; studies/digits.yaml shows the rest",
+                )
             )
             self._source.fail()
-        self._known(data, (), list(_KEYS))
-        for key, example in _REQUIRED.items():
-            if key not in data:
-                self._problems.append(Problem(f"`{key}` is missing", tip=f"add `{example}`"))
-        train = dict(self._mapping("train"))
-        train.pop("batch_size", None)
+        self._known(data, (), _KEYS)
+        self._required(data, (), _REQUIRED)
         sections = {
-            "train": self._section(Training, "train", train, ["batch_size"]),
+            "train": self._section(Training, "train"),
             "budget": self._section(Budget, "budget"),
             "storage": self._section(Storage, "storage"),
             "ray": self._section(RayOptions, "ray"),
@@ -347,7 +357,7 @@ class _Parser:
 
     def given(self, values: Mapping[str, Any]) -> dict[str, Node]:
         """Knobs from plain values."""
-        self._known(dict(values), (), list(_ORDER))
+        self._known(values, (), _ORDER)
         knobs = {
             name: self._node(value, (name,), name)
             for name, value in values.items()
@@ -356,39 +366,41 @@ class _Parser:
         self._source.fail()
         return knobs
 
-    def _known(self, data: dict[str, Any], path: YamlPath, known: list[str]) -> None:
+    def _known(self, data: Mapping[str, Any], path: YamlPath, known: Sequence[str]) -> None:
         for key in data:
             if key not in known:
                 place = f" in `{'.'.join(map(str, path))}`" if path else ""
                 self._problems.append(
-                    Problem(f"unknown key `{key}`{place}", (*path, key), nearest(key, known), True)
+                    Problem(f"unknown key `{key}`{place}", (*path, key), _tip(key, known), True)
+                )
+
+    def _required(
+        self, data: Mapping[str, Any], path: YamlPath, required: Mapping[str, str]
+    ) -> None:
+        for key, example in required.items():
+            if data.get(key) is None:
+                name = ".".join(map(str, (*path, key)))
+                # A key that is absent from the top level has no place to show.
+                here, what = ((*path, key), "empty") if key in data else (path, "missing")
+                self._problems.append(
+                    Problem(f"`{name}` is {what}", here, f"write `{example}`", on_key=True)
                 )
 
     def _mapping(self, key: str) -> dict[str, Any]:
         value = self._source.data.get(key)
-        if value is None:
-            return {}
-        if not isinstance(value, dict):
-            self._problems.append(Problem(f"`{key}` must be a mapping, got `{value}`", (key,)))
-            return {}
-        return value
+        return value if isinstance(value, dict) else {}
 
-    def _section(
-        self,
-        kind: type,
-        key: str,
-        value: dict[str, Any] | None = None,
-        more: list[str] | None = None,
-    ) -> Any:
-        value = self._mapping(key) if value is None else value
-        model = (
-            kind.model_fields if issubclass(kind, BaseModel) else [f.name for f in fields(kind)]
-        )
+    def _section(self, kind: type, key: str) -> Any:
+        given = self._source.data.get(key)
+        if given is not None and not isinstance(given, dict):
+            self._no_mapping(key, given)
+        known, section = _SECTIONS[key], self._mapping(key)
+        self._known(section, (key,), known)
         try:
-            return TypeAdapter(kind).validate_python(value)
+            own = {k: v for k, v in section.items() if k in known and (key, k) not in _KNOB_PATHS}
+            return components.typed(kind, own)
         except ValidationError as error:
-            known = [*model, *(more or [])]
-            self._problems += components.problems_of(error, (key,), known)
+            self._problems += components.problems_of(error, (key,), list(known))
             return kind()
 
     def _name(self) -> str:

@@ -18,7 +18,7 @@ SHAPE = (2, 3, 5)
 def build(
     likelihood: object = Gaussian(),
     sigma: object = Fixed(),
-    seed: int = 0,  # noqa: B008
+    seed: int = 0,
 ) -> VAE:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -11,7 +11,7 @@ from tests.factories import member
 from tune_vae.data import Splits, scale
 from tune_vae.errors import CheckpointError, DataError
 from tune_vae.science.elbo import bits_per_dim
-from tune_vae.science.history import EpochReport
+from tune_vae.science.history import OBJECTIVES, EpochReport
 from tune_vae.science.likelihoods.bernoulli import Bernoulli
 from tune_vae.science.likelihoods.continuous_bernoulli import ContinuousBernoulli
 from tune_vae.science.likelihoods.gaussian import Gaussian
@@ -130,6 +130,14 @@ def test_validation_noise_is_the_same_for_every_trial(few_digits: Splits) -> Non
     numbers, rates = Trainer(pack, few_digits, resume={0: weights, 1: weights}).evaluate()
     assert torch.equal(numbers[0], numbers[1])
     assert torch.equal(rates[0], rates[1])
+
+
+def test_model_as_it_stands_scores_what_the_last_report_said(few_digits: Splits) -> None:
+    trainer = Trainer([member(trial, epochs=1) for trial in range(2)], few_digits)
+    (reports,) = train(trainer)
+    for report, scores in zip(reports, trainer.scores(), strict=True):
+        assert set(scores) == set(OBJECTIVES)
+        assert {name: report.value(name) for name in scores} == scores
 
 
 def test_validation_repeats_itself_and_leaves_the_model_alone(few_digits: Splits) -> None:

@@ -99,7 +99,7 @@ def discretized_log_mass(x: Tensor, mean: Tensor, log_sigma: Tensor, *, levels: 
 
 
 def _log_ndtr(z: Tensor) -> Tensor:
-    """The logarithm of Φ(z) in float64. `torch.special.log_ndtr` has no rule for vmap (torch 2.15)."""
+    """The logarithm of Φ(z) in float64; `torch.special`'s own has no rule for vmap."""
     tail = torch.erfc(z.abs().clamp(max=30.0) * math.sqrt(0.5)) / 2
     far = torch.where(z < -30.0, z, -30.0)
     inverse = far.square().reciprocal()

@@ -1,6 +1,7 @@
 """Strided convolutions and their mirror image."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 from torch import nn
 
@@ -45,7 +46,7 @@ class Conv(Network):
             )
         widths = [channels, *self.channels]
         encoder: list[nn.Module] = []
-        for inputs, outputs in zip(widths, widths[1:], strict=False):
+        for inputs, outputs in pairwise(widths):
             encoder += [nn.Conv2d(inputs, outputs, kernel_size=4, stride=2, padding=1), nn.ReLU()]
         inner = (widths[-1], *sizes[-1])
         flat = inner[0] * inner[1] * inner[2]

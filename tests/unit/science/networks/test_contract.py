@@ -42,10 +42,13 @@ def test_encoder_and_decoder_fit_the_images(network: Network, shape: Shape, para
 @every_network
 @pytest.mark.parametrize("shape", [(1, 1, 1), (1, 2, 2), (3, 7, 28), (1, 64, 3)], ids=str)
 def test_image_that_is_too_small_is_refused_in_words(network: Network, shape: Shape) -> None:
+    refusal = ""
     try:
         built = network.build(shape, LATENTS, 1)
     except ValueError as error:
-        assert f"{shape[1]}x{shape[2]}" in str(error)
+        refusal = str(error)
+    if refusal:
+        assert f"{shape[1]}x{shape[2]}" in refusal
     else:
         check_shapes(built, shape, 1)
 

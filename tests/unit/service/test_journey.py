@@ -1,0 +1,301 @@
+"""The journey on fakes of ledger and tracker, with the real trainer and real checkpoints."""
+
+from collections.abc import Iterator
+from dataclasses import astuple, dataclass, field, replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.unit.service.fakes import Diary, Event, FakeLedger, FakeTracker, KilledError
+from tune_vae.data import Splits
+from tune_vae.science.health import Kind, Limits, Verdict
+from tune_vae.science.history import EpochReport
+from tune_vae.service.journey import Decision, run_pack
+from tune_vae.spec.trial import TrialConfig
+from tune_vae.training.checkpoint import CheckpointStore
+
+EPOCHS = 4
+HOPELESS = Decision(stop=True, verdict=Verdict(Kind.HOPELESS, "far behind"))
+LOST = Decision(stop=True, verdict=None)
+
+
+def config(trial: int = 0, **changes: object) -> TrialConfig:
+    values = {
+        "study": "journey",
+        "trial": trial,
+        "seed": trial,
+        "data": {"digits": {}},
+        "shape": (1, 8, 8),
+        "levels": 17,
+        "network": {"mlp": {"hidden": [16]}},
+        "latent_dim": 4,
+        "likelihood": {"gaussian": {}},
+        "sigma": {"optimal": {}},
+        "schedule": {"constant": {}},
+        "beta_norm": 0.01,
+        "lr": 3e-3,
+        "weight_decay": 0.0,
+        "grad_clip": None,
+        "epochs": EPOCHS,
+        "batch_size": 64,
+        "objective": ("bits_per_dim",),
+    }
+    return TrialConfig.model_validate(values | changes)
+
+
+def collapsing(trial: int = 0) -> TrialConfig:
+    # A Bernoulli has no scale that would first have to settle.
+    return config(trial, likelihood={"bernoulli": {}}, sigma=None, beta_norm=1e6)
+
+
+def diverging(trial: int = 0) -> TrialConfig:
+    return config(trial, lr=1e12)
+
+
+@dataclass
+class Desk:
+    """A place to run journeys that survives the kills of those who run them."""
+
+    data: Splits
+    folder: Path
+    decisions: dict[tuple[int, int], Decision] = field(default_factory=dict)
+    limits: Limits = field(default_factory=lambda: Limits(steps=4))
+
+    def __post_init__(self) -> None:
+        self.diary = Diary()
+        self.ledger = FakeLedger(self.diary, self.decisions)
+        self.tracker = FakeTracker(self.diary)
+        self.store = CheckpointStore(self.folder, "journey")
+
+    def journey(self, *configs: TrialConfig) -> Iterator[None]:
+        return run_pack(
+            configs,
+            data=self.data,
+            limits=self.limits,
+            ledger=self.ledger,
+            tracker=self.tracker,
+            store=self.store,
+        )
+
+    def run(self, *configs: TrialConfig) -> int:
+        """Epochs that were trained until the end."""
+        return len(list(self.journey(*configs)))
+
+    def run_until_killed(self, fatal: Event, *configs: TrialConfig) -> None:
+        self.diary.fatal = fatal
+        with pytest.raises(KilledError):
+            self.run(*configs)
+
+    def curve(self, trial: int) -> list[tuple[object, ...]]:
+        """What the tracker shows of a trial, but for the time that it took."""
+        shown = self.tracker.curves[trial]
+        assert list(shown) == list(range(1, len(shown) + 1))
+        return [without_time(report) for report in shown.values()]
+
+
+def without_time(report: EpochReport) -> tuple[object, ...]:
+    # As text, in which a NaN equals a NaN.
+    return tuple(repr(value) for value in astuple(replace(report, seconds=0.0)))
+
+
+def same_weights(one: Desk, other: Desk, trial: int) -> bool:
+    a, b = one.store.last(trial), other.store.last(trial)
+    assert a is not None
+    assert b is not None
+    return torch.equal(a["theta"], b["theta"]) and torch.equal(a["second"], b["second"])
+
+
+@pytest.fixture
+def desk(few_digits: Splits, tmp_path: Path) -> Desk:
+    return Desk(few_digits, tmp_path / "disturbed")
+
+
+@pytest.fixture
+def undisturbed(few_digits: Splits, tmp_path: Path) -> Desk:
+    return Desk(few_digits, tmp_path / "undisturbed")
+
+
+def test_finished_trial_is_committed_last_after_its_page_is_concluded(desk: Desk) -> None:
+    desk.run(config(epochs=2))
+    assert desk.diary.events == [
+        ("report", 0, 1),
+        ("log", 0, 1),
+        ("report", 0, 2),
+        ("log", 0, 2),
+        ("conclude", 0, 2),
+        ("commit", 0, 2),
+    ]
+
+
+def test_finished_trial_has_its_best_comparable_epoch_as_result(desk: Desk) -> None:
+    desk.run(config())
+    (result,) = desk.ledger.results
+    curve = list(desk.tracker.curves[0].values())
+    best = min(curve, key=lambda report: report.bits_per_dim)
+    assert result.finished
+    assert result.verdict.kind is Kind.HEALTHY
+    assert result.best == best
+    assert result.values == (best.bits_per_dim,)
+    assert result.last == curve[-1]
+
+
+def test_result_of_a_study_with_two_objectives_has_both_values_of_one_epoch(desk: Desk) -> None:
+    desk.run(config(objective=("rate_nats", "mse")))
+    (result,) = desk.ledger.results
+    assert result.best is not None
+    assert result.values == (result.best.rate_nats, result.best.mse)
+
+
+def test_best_checkpoint_holds_the_best_epoch_and_last_the_last(desk: Desk) -> None:
+    desk.run(config())
+    (result,) = desk.ledger.results
+    best = torch.load(desk.store.path(0, "best"), weights_only=True)
+    last = torch.load(desk.store.path(0, "last"), weights_only=True)
+    assert result.best is not None
+    assert best["epoch"] == result.best.epoch
+    assert last["epoch"] == EPOCHS
+    assert len(last["reports"]) == EPOCHS
+
+
+def test_trial_stopped_by_the_ledger_ends_with_the_ledgers_verdict(desk: Desk) -> None:
+    desk.decisions[(0, 2)] = HOPELESS
+    desk.run(config())
+    assert desk.diary.events[-2:] == [("conclude", 0, 2), ("commit", 0, 2)]
+    (result,) = desk.ledger.results
+    assert result.verdict == HOPELESS.verdict
+    assert not result.finished
+
+
+def test_stopped_trial_frees_its_place_and_its_neighbours_go_on_as_they_were(
+    desk: Desk, undisturbed: Desk
+) -> None:
+    pack = [config(0), config(1), config(2)]
+    undisturbed.run(*pack)
+    desk.decisions[(1, 2)] = HOPELESS
+    journey = desk.journey(*pack)
+    next(journey)
+    next(journey)
+    before = desk.store.path(1, "last").stat().st_mtime_ns
+    assert len(list(journey)) == EPOCHS - 2
+    assert desk.store.path(1, "last").stat().st_mtime_ns == before
+    assert desk.diary.of("report").count(("report", 1, 3)) == 0
+    for trial in (0, 2):
+        reports = desk.tracker.curves[trial]
+        assert len(reports) == EPOCHS
+        for epoch, report in reports.items():
+            expected = undisturbed.tracker.curves[trial][epoch]
+            assert report.bits_per_dim == pytest.approx(expected.bits_per_dim, rel=1e-5)
+            assert report.rate_nats == pytest.approx(expected.rate_nats, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("broken", "kind"), [(collapsing(), Kind.COLLAPSED), (diverging(), Kind.DIVERGED)]
+)
+def test_trial_of_a_fatal_verdict_ends_early_without_a_finish(
+    desk: Desk, broken: TrialConfig, kind: Kind
+) -> None:
+    assert desk.run(broken) < EPOCHS
+    (result,) = desk.ledger.results
+    assert result.verdict.kind is kind
+    assert not result.finished
+
+
+def test_nothing_is_written_of_a_trial_that_another_machine_took_over(desk: Desk) -> None:
+    desk.decisions[(0, 2)] = LOST
+    assert desk.run(config()) == 2
+    assert desk.diary.events == [("report", 0, 1), ("log", 0, 1), ("report", 0, 2)]
+
+
+def test_nothing_is_written_of_a_trial_that_was_taken_over_before_it_resumed(desk: Desk) -> None:
+    desk.run_until_killed(("report", 0, 3), config())
+    desk.diary.events.clear()
+    desk.decisions[(0, 3)] = LOST
+    assert desk.run(config()) == 0
+    assert desk.diary.events == [("report", 0, 3)]
+
+
+@pytest.mark.parametrize("epoch", range(1, EPOCHS))
+def test_resumed_trial_goes_on_bit_for_bit_after_any_epoch(
+    desk: Desk, undisturbed: Desk, epoch: int
+) -> None:
+    undisturbed.run(config())
+    journey = desk.journey(config())
+    for _ in range(epoch):
+        next(journey)
+    assert desk.run(config()) == EPOCHS - epoch
+    assert desk.curve(0) == undisturbed.curve(0)
+    assert same_weights(desk, undisturbed, 0)
+    assert len(desk.ledger.results) == 1
+
+
+@pytest.mark.parametrize("epoch", range(1, EPOCHS + 1))
+@pytest.mark.parametrize("call", ["report", "log"])
+def test_kill_between_checkpoint_and_page_neither_loses_nor_repeats_an_epoch(
+    desk: Desk, undisturbed: Desk, call: str, epoch: int
+) -> None:
+    undisturbed.run(config())
+    desk.run_until_killed((call, 0, epoch), config())
+    assert desk.run(config()) == EPOCHS - epoch
+    assert desk.curve(0) == undisturbed.curve(0)
+    assert same_weights(desk, undisturbed, 0)
+    assert sorted(set(desk.diary.of("report"))) == [("report", 0, n + 1) for n in range(EPOCHS)]
+    assert desk.diary.of("conclude", "commit") == undisturbed.diary.of("conclude", "commit")
+
+
+@pytest.mark.parametrize("call", ["conclude", "commit"])
+@pytest.mark.parametrize("trial", [config(), collapsing(), diverging()])
+def test_trial_killed_before_its_end_was_noted_is_concluded_without_training(
+    desk: Desk, undisturbed: Desk, trial: TrialConfig, call: str
+) -> None:
+    undisturbed.run(trial)
+    last = undisturbed.ledger.results[0].last.epoch
+    desk.run_until_killed((call, 0, last), trial)
+    assert desk.ledger.results == []
+    before = desk.store.path(0, "last").stat().st_mtime_ns
+    assert desk.run(trial) == 0
+    assert desk.store.path(0, "last").stat().st_mtime_ns == before
+    (result,), (expected,) = desk.ledger.results, undisturbed.ledger.results
+    assert result.verdict == expected.verdict
+    assert result.values == expected.values
+    assert result.finished == expected.finished
+    assert desk.curve(0) == undisturbed.curve(0)
+
+
+def test_torn_checkpoint_costs_one_epoch_and_changes_nothing(
+    desk: Desk, undisturbed: Desk
+) -> None:
+    undisturbed.run(config())
+    desk.run_until_killed(("report", 0, 3), config())
+    torn = desk.store.path(0, "last")
+    torn.write_bytes(torn.read_bytes()[:-100])
+    assert desk.run(config()) == EPOCHS - 2
+    assert desk.curve(0) == undisturbed.curve(0)
+    assert same_weights(desk, undisturbed, 0)
+
+
+def test_members_of_a_pack_may_be_at_different_epochs(desk: Desk, undisturbed: Desk) -> None:
+    ahead, behind, fresh = config(0), config(1, epochs=6), config(2)
+    for one in (ahead, behind, fresh):
+        undisturbed.run(one)
+    for one, epochs in ((ahead, 3), (behind, 1)):
+        journey = desk.journey(one)
+        for _ in range(epochs):
+            next(journey)
+    assert desk.run(ahead, behind, fresh) == 5
+    for one in (ahead, behind, fresh):
+        curve, expected = (d.tracker.curves[one.trial] for d in (desk, undisturbed))
+        assert list(curve) == list(expected)
+        assert [report.bits_per_dim for report in curve.values()] == pytest.approx(
+            [report.bits_per_dim for report in expected.values()], rel=1e-5
+        )
+    assert {result.trial for result in desk.ledger.results if result.finished} == {0, 1, 2}
+
+
+def test_pack_whose_members_have_all_ended_trains_nothing(desk: Desk) -> None:
+    desk.run_until_killed(("conclude", 0, EPOCHS), config(0), config(1))
+    desk.run(config(0), config(1))
+    assert {result.trial for result in desk.ledger.results} == {0, 1}
+    desk.diary.events.clear()
+    assert desk.run(config(0), config(1)) == 0
+    assert desk.diary.of("log") == []
