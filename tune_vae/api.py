@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from tune_vae.data import Splits
-from tune_vae.errors import CheckpointError, StudyError, TrialNotFoundError
+from tune_vae.errors import CheckpointError, Problem, StudyError, TrialNotFoundError
 from tune_vae.science.health import Limits, Verdict, judge
 from tune_vae.science.history import EpochReport, History
 from tune_vae.science.vae import VAE
@@ -66,8 +66,7 @@ class CheckReport:
     @property
     def steps_per_epoch(self) -> int:
         """Optimiser steps of an epoch at the smallest batch size of the space."""
-        batches = [int(size) for size in self.spec.knobs["batch_size"].examples()]
-        return len(self.data.train) // min(batches)
+        return len(self.data.train) // int(min(self.spec.knobs["batch_size"].examples()))
 
     @property
     def epoch_seconds(self) -> float:
@@ -78,18 +77,13 @@ def check(spec: StudySpec) -> CheckReport:
     """Load the data, build every kind of model in the space, and time a few steps.
 
     Raises:
-        StudyFileError: The study is redundant or its trials cannot be compared, or Optuna does
-            not know its sampler or pruner.
+        StudyFileError: The study is redundant, its trials cannot be compared, or one of its
+            models cannot be built for these images; or Optuna does not know its sampler or
+            pruner.
         DataError: The data cannot be loaded.
-        StudyError: A model cannot be built for these images.
     """
     data = _sound_data(spec)
-    configs = [
-        _example(spec, data, network, latent_dim, likelihood)
-        for network in spec.knobs["network"].examples()
-        for latent_dim in spec.knobs["latent_dim"].examples()
-        for likelihood in spec.knobs["likelihood"].examples()
-    ]
+    configs = _models(spec, data)
     sizes = [_size(config) for config in configs]
     rows = _rows(spec)
     return CheckReport(
@@ -118,7 +112,8 @@ def search(
         verbose: Whether Ray's messages are shown.
 
     Raises:
-        StudyFileError, DataError, StudyError: See `check`.
+        StudyFileError, DataError: See `check`.
+        StudyError: It was begun with another space or other data, or all its trials break.
         StorageError: Ledger or cluster cannot be reached.
         Interrupted: By Ctrl-C or SIGTERM; call it again to go on.
     """
@@ -191,7 +186,8 @@ def train(
         knobs: Values of the study's knobs, as they would stand in its file.
 
     Raises:
-        StudyError: A knob is open and not given, or unknown.
+        StudyError: A knob is open and not given.
+        StudyFileError: A knob is unknown, or its value not allowed.
         DataError: The data cannot be loaded.
 
     Example:
@@ -282,10 +278,21 @@ def _rows(spec: StudySpec) -> list[TrialRow] | None:
 def _sound_data(spec: StudySpec) -> Splits:
     from tune_vae.service.ledger import plugin_problems
 
-    spec.refuse(plugin_problems(spec))
     data = spec.dataset().load()
-    spec.refuse(faults(spec, data.levels))
+    spec.refuse([*plugin_problems(spec), *faults(spec, data), *_misfits(spec, data)])
     return data
+
+
+def _misfits(spec: StudySpec, data: Splits) -> list[Problem]:
+    """Models of the space that cannot be built for these images."""
+    found = []
+    for config in _models(spec, data):
+        try:
+            _size(config)
+        except (ValueError, RuntimeError) as error:
+            images = "×".join(map(str, config.shape))
+            found.append(Problem(f"no model for images of {images}: {error}", ("network",)))
+    return list(dict.fromkeys(found))
 
 
 class _Given:
@@ -308,13 +315,21 @@ def _given(spec: StudySpec, data: Splits, knobs: dict[str, Any]) -> TrialConfig:
     )
 
 
-def _example(
-    spec: StudySpec, data: Splits, network: Any, latent_dim: int, likelihood: Any
-) -> TrialConfig:
-    drawn = {name: next(iter(node.examples())) for name, node in spec.knobs.items()}
-    drawn |= {"network": network, "latent_dim": int(latent_dim), "likelihood": likelihood}
-    drawn["batch_size"] = int(drawn["batch_size"])
-    return TrialConfig.of(spec, drawn, trial=0, shape=data.shape, levels=data.levels)
+def _models(spec: StudySpec, data: Splits) -> list[TrialConfig]:
+    """A configuration for each kind of model in the space."""
+    first = {name: next(node.examples()) for name, node in spec.knobs.items()}
+    return [
+        TrialConfig.of(
+            spec,
+            first | {"network": network, "latent_dim": latent_dim, "likelihood": likelihood},
+            trial=0,
+            shape=data.shape,
+            levels=data.levels,
+        )
+        for network in spec.knobs["network"].examples()
+        for latent_dim in spec.knobs["latent_dim"].examples()
+        for likelihood in spec.knobs["likelihood"].examples()
+    ]
 
 
 def _size(config: TrialConfig) -> tuple[int, int]:
@@ -326,16 +341,11 @@ def _size(config: TrialConfig) -> tuple[int, int]:
         if isinstance(output, Tensor) and not list(module.children()):
             activations += output.numel()
 
-    try:
-        with torch.device("meta"):
-            vae = build_vae(config.member(), config.shape)
-            for module in vae.modules():
-                module.register_forward_hook(count)
-            vae(torch.empty(1, *config.shape), torch.empty(1, config.latent_dim))
-    except (ValueError, RuntimeError) as error:
-        raise StudyError(
-            f"no model for images of {'×'.join(map(str, config.shape))}: {error}"
-        ) from error
+    with torch.device("meta"):
+        vae = build_vae(config.member(), config.shape)
+        for module in vae.modules():
+            module.register_forward_hook(count)
+        vae(torch.empty(1, *config.shape), torch.empty(1, config.latent_dim))
     parameters = sum(p.numel() for p in vae.parameters())
     # Weights, gradient, two moments and Adam's intermediate results; each activation and its
     # gradient.

@@ -135,14 +135,18 @@ def ui(
     remote = spec.storage.tracking.startswith(("http://", "https://"))
     server = spec.storage.tracking if remote else f"http://{host}:{port}"
     link = tracking.experiment_link(spec, server)
-    out.print(f"{link}")
-    if not remote:
-        out.print("[dim]MLflow starts; the page answers in some seconds. Ctrl-C ends it.[/]")
-        tracking.serve(spec.storage, host=host, port=port)
+    if remote:
+        out.print(link)
+        return
+    out.print("[dim]MLflow starts, which takes it some twenty seconds. Ctrl-C ends it.[/]")
+    tracking.serve(spec.storage, host=host, port=port, on_ready=lambda: out.print(link))
 
 
 def main() -> None:
     """Entry point: our own errors become one screen and an exit code, never a traceback."""
+    # So that an import path such as `my_nets:WideResNet` may name a module beside the study, as
+    # it may for `python -m` and for Ray's workers; last, lest a file there hide a library.
+    sys.path.append("")
     try:
         app()
     except TuneVaeError as error:

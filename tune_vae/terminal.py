@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from rich.cells import cell_len
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.markup import escape
@@ -54,6 +55,7 @@ SYMBOLS = {
     Kind.FAILED: ("!", "red"),
 }
 BARS = "▁▂▃▄▅▆▇█"
+MOST_PROBLEMS = 20
 
 
 class _Console(Console):
@@ -65,7 +67,8 @@ class _Console(Console):
 
 def console(*, stderr: bool = False) -> Console:
     """A console that honours NO_COLOR, leaves numbers uncoloured and outlives its reader."""
-    return _Console(stderr=stderr, highlight=False, soft_wrap=True)
+    # Without emoji, or line 100 of a file would be shown as 💯.
+    return _Console(stderr=stderr, highlight=False, soft_wrap=True, emoji=False)
 
 
 class PlainView:
@@ -196,11 +199,12 @@ def view(out: Console, spec: "StudySpec") -> "Iterator[Callable[[Snapshot], None
 def _header(out: Console, spec: "StudySpec") -> None:
     sampler, pruner = next(iter(spec.sampler)), next(iter(spec.pruner))
     out.print(
-        f"[b]tune-vae search[/]  study [b cyan]{spec.name}[/]  [dim]{spec.budget.trials} trials × "
-        f"{spec.train.epochs} epochs · minimise {', '.join(spec.objective)} · {sampler}, {pruner}[/]"
+        f"[b]tune-vae search[/]  study [b cyan]{spec.name}[/]  "
+        f"[dim]{spec.budget.trials} trials × {spec.train.epochs} epochs · "
+        f"minimise {', '.join(spec.objective)} · {sampler}, {pruner}[/]"
     )
-    out.print(f"  [dim]watch[/]  tune-vae ui {spec.file}")
-    out.print(f"  [dim]study[/]  {_hide_password(spec.storage.ledger)}")
+    out.print(f"  [dim]watch[/]  tune-vae ui {escape(spec.file)}")
+    out.print(f"  [dim]study[/]  {escape(_hide_password(spec.storage.ledger))}")
 
 
 def _hide_password(url: str) -> str:
@@ -363,7 +367,7 @@ def report_text(out: Console, results: "StudyResults", spec: "StudySpec") -> Non
     out.print(
         "\n[dim]bits_per_dim: rate + distortion at beta = 1 on validation images, as probability "
         f"of the quantised data, the same for every likelihood. One seed per trial. "
-        f"Pictures: tune-vae ui {spec.file}[/]"
+        f"Pictures: tune-vae ui {escape(spec.file)}[/]"
     )
 
 
@@ -414,19 +418,19 @@ def show_status(out: Console, results: "StudyResults", spec: "StudySpec") -> Non
     if best:
         out.print(best)
     if len(results.ended) < results.planned:
-        out.print(f"[dim]go on with it: tune-vae search {spec.file}[/]")
+        out.print(f"[dim]go on with it: tune-vae search {escape(spec.file)}[/]")
 
 
 def show_check(out: Console, report: "CheckReport") -> None:
     """What a study would do. Nothing is started or written."""
     spec, data = report.spec, report.data
-    out.print(f"[b]{spec.file}[/] is valid. Nothing was started or written.\n")
+    out.print(f"[b]{escape(spec.file)}[/] is valid. Nothing was started or written.\n")
     table = Table(box=None, pad_edge=False, header_style="b", padding=(0, 2, 0, 0))
     for name in ("parameter", "searched over", "note"):
         table.add_column(name)
     for name, node in spec.knobs.items():
         if node.open:
-            table.add_row(name, node.describe(), _knob_note(name, report))
+            table.add_row(name, escape(node.describe()), _knob_note(name, report))
     out.print(table)
     fixed = {
         name: node.describe()
@@ -436,7 +440,8 @@ def show_check(out: Console, report: "CheckReport") -> None:
     channels, height, width = data.shape
     low, high = report.parameters
     least, most = report.memory_bytes
-    estimate = report.epoch_seconds * spec.train.epochs * (spec.budget.trials - report.seen)
+    left = max(0, spec.budget.trials - report.seen)
+    estimate = report.epoch_seconds * spec.train.epochs * left
     out.print()
     _facts(
         out,
@@ -449,7 +454,7 @@ def show_check(out: Console, report: "CheckReport") -> None:
             "model": f"{_span(low, high)} parameters",
             "trial size": f"about {_span(_mib(least), _mib(most))} MiB with batch and optimiser; "
             f"checkpoints {_mib(12 * high)} MiB each",
-            "would run": f"{max(0, spec.budget.trials - report.seen)} trials × at most "
+            "would run": f"{left} trials × at most "
             f"{spec.train.epochs} epochs of {report.steps_per_epoch} steps"
             + (f"; {report.seen} exist already" if report.seen else ""),
             "estimate": f"{_duration(estimate)} of one core if nothing is stopped early "
@@ -521,9 +526,9 @@ def note(snapshot: "Snapshot") -> str:
     if results.winner:
         row = results.winner
         first = (
-            f"**Best {row.values[0]:.4g} {_short_name(results.objective[0])}** (trial {row.trial}: "
-            f"{row.config.decoder}, beta_norm {row.config.beta_norm:.3g}, "
-            f"{row.config.schedule_name})"
+            f"**Best {row.values[0]:.4g} {_short_name(results.objective[0])}** "
+            f"(trial {row.trial}: {row.config.decoder}, "
+            f"beta_norm {row.config.beta_norm:.3g}, {row.config.schedule_name})"
         )
     else:
         first = (
@@ -538,30 +543,38 @@ def show_error(out: Console, error: TuneVaeError) -> None:
         out.print(f"[b red]error[/]: {escape(str(error))}")
         return
     lines = error.text.splitlines()
-    for problem in error.problems:
+    for problem in error.problems[:MOST_PROBLEMS]:
         _show_problem(out, problem, error.file, lines)
     count = len(error.problems)
+    if count > MOST_PROBLEMS:
+        out.print(f"… and {count - MOST_PROBLEMS:,} more.")
     if error.text:
         plural = "problem" if count == 1 else "problems"
-        out.print(f"[b]{count} {plural} in {escape(error.file)}[/]; nothing was started.")
+        out.print(f"[b]{count:,} {plural} in {escape(error.file)}[/]; nothing was started.")
 
 
 def _show_problem(out: Console, problem: Problem, file: str, lines: list[str]) -> None:
-    out.print(f"[b red]error[/]: {escape(problem.message)}")
+    out.print(f"[b red]error[/]: {escape(_printable(problem.message))}")
+    tip = f"[cyan]{escape(problem.tip)}[/]" if problem.tip else ""
     if not 0 < problem.line <= len(lines):
-        if problem.tip:
-            out.print(f"  [cyan]tip[/]: {escape(problem.tip)}")
+        if tip:
+            out.print(f"  [cyan]tip[/]: {tip}")
         return
     out.print(f"  [blue]-->[/] {escape(file)}:{problem.line}:{problem.column}")
-    # A line may be a megabyte long; show the part around the fault.
-    begin = max(0, problem.column - 60) if len(lines[problem.line - 1]) > 100 else 0
-    shown = lines[problem.line - 1][begin : begin + 100].expandtabs(1)
-    width = max(1, min(problem.width, len(shown) - (problem.column - 1 - begin)))
-    margin = " " * (problem.column - 1 - begin)
-    printable = "".join(c if c.isprintable() else "·" for c in shown)
-    out.print(f"[blue]{problem.line:>4} |[/] {escape(printable)}")
-    tip = f" [cyan]{escape(problem.tip)}[/]" if problem.tip else ""
-    out.print(f"     [blue]|[/] {margin}[red]{'^' * width}[/]{tip}")
+    # A line may be very long; show the part around the fault.
+    line, at = lines[problem.line - 1], problem.column - 1
+    begin = max(0, at - 60) if len(line) > 100 else 0
+    shown = _printable(line[begin : begin + 100])
+    fault = shown[at - begin : at - begin + problem.width]
+    margin = " " * cell_len(shown[: at - begin])
+    carets = "^" * max(1, cell_len(fault))
+    out.print(f"[blue]{problem.line:>4} |[/] {escape(shown)}")
+    out.print(f"     [blue]|[/] {margin}[red]{carets}[/] {tip}".rstrip())
+
+
+def _printable(text: str) -> str:
+    """Text of one line that moves no cursor, with as many characters."""
+    return "".join(c if c.isprintable() else " " if c == "\t" else "·" for c in text)
 
 
 def _word(kind: Kind) -> str:

@@ -38,6 +38,7 @@ import ray  # noqa: E402
 from ray import tune  # noqa: E402
 from ray.tune.progress_reporter import TrialProgressCallback  # noqa: E402
 from ray.tune.search import Searcher  # noqa: E402
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # noqa: E402
 
 from tune_vae.data import Splits  # noqa: E402
 from tune_vae.errors import StorageError, StudyError, TuneVaeError  # noqa: E402
@@ -89,7 +90,12 @@ def search(
     folder = str(Path.cwd())
     with _Signals() as signals, _ray(spec, verbose=verbose) as scratch:
         resources, slots = _resources(spec)
-        desk = ray.remote(num_cpus=0, max_concurrency=16)(Desk).remote(spec, facts, folder=folder)
+        here = NodeAffinitySchedulingStrategy(
+            ray.get_runtime_context().get_node_id(),
+            soft=False,
+        )
+        actor = ray.remote(num_cpus=0, max_concurrency=16, scheduling_strategy=here)(Desk)
+        desk = actor.remote(spec, facts, folder=folder)
         window = _Window(desk, show)
         try:
             _wait_until_open(desk, window, signals)

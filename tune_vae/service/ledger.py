@@ -7,6 +7,8 @@ died.
 """
 
 import contextlib
+import functools
+import hashlib
 import importlib
 import json
 import math
@@ -15,10 +17,10 @@ import socket
 import threading
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import optuna
 import sqlalchemy
@@ -39,8 +41,40 @@ __all__ = ["OptunaLedger", "plugin_problems", "read_rows"]
 
 HEARTBEAT_SECONDS = 15
 GRACE_SECONDS = 90
+PATIENCE_SECONDS = 300
+"""How long a running search waits for a database that does not answer."""
+LOCK_SECONDS = 60
+"""How long one request waits for another process to let go of an SQLite file."""
 ERRORS_IN_A_ROW = 5
 """After so many trials that broke one after the other, the fault is not in the trials."""
+
+_DATABASE_ERRORS = (StorageInternalError, sqlalchemy.exc.SQLAlchemyError)
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+def _patient(
+    method: Callable[Concatenate["OptunaLedger", _P], _T],
+) -> Callable[Concatenate["OptunaLedger", _P], _T]:
+    """A method that is repeated while the database does not answer.
+
+    A restart of the database must not look like a fault of the trials that meet it.
+    """
+
+    @functools.wraps(method)
+    def patient(self: "OptunaLedger", /, *args: _P.args, **options: _P.kwargs) -> _T:
+        wait, deadline = 0.25, time.monotonic() + PATIENCE_SECONDS
+        while True:
+            try:
+                return method(self, *args, **options)
+            except _DATABASE_ERRORS as error:
+                if time.monotonic() + wait > deadline:
+                    raise _unreachable(self._spec.storage.ledger, error) from error
+            time.sleep(wait)
+            wait = min(2 * wait, 10.0)
+
+    return patient
 
 
 class OptunaLedger:
@@ -61,6 +95,8 @@ class OptunaLedger:
         self._spec = spec
         self._shape, self._levels = shape, levels
         self._live: dict[int, optuna.Trial] = {}
+        self._spare: list[TrialConfig] = []
+        self._faults: list[str] = []
         self._lock = threading.RLock()
         self._owner = _owner()
         self._storage, self._study = _open(spec)
@@ -89,9 +125,11 @@ class OptunaLedger:
             StudyError: The last few trials all broke.
         """
         with self._lock:
+            if self._spare:
+                return [self._spare.pop()]
             self._recover()
+            self._stop_if_all_break()
             rows = self._rows()
-            self._stop_if_all_break(rows)
             waiting = any(row.state is TrialState.WAITING for row in rows)
             left = self._spec.budget.trials - len(_firsts(rows))
             if not waiting and left <= 0:
@@ -107,50 +145,77 @@ class OptunaLedger:
                 more = self._ask(fixed)
                 if more is None:
                     break
-                pack.append(more[0])
+                config, _, resumed = more
+                # Another machine may drop a trial while a pack is drawn; it has a key of its own.
+                (self._spare if resumed else pack).append(config)
             return pack
 
+    @_patient
     def _ask(self, fixed: dict[str, Any]) -> tuple[TrialConfig, dict[str, Any], bool] | None:
         """One trial, with the parameters in `fixed` held. None if another machine was faster."""
         self._study.sampler = self._sampler(len(self._rows()), fixed)
-        trial = self._study.ask()
+        with _quiet():
+            trial = self._study.ask()
         # Beat at once: a row without a beat is never found stale.
         self._storage.record_heartbeat(trial._trial_id)
         trial.set_user_attr("owner", self._owner)
-        row = self._storage.get_trial(trial._trial_id)
-        if "config" in row.user_attrs:
-            config = TrialConfig.model_validate_json(row.user_attrs["config"])
-            self._live[config.trial] = trial
-            return config, {}, True
-        earlier = [first for first in _firsts(self._rows()) if first.number < trial.number]
-        if len(earlier) >= self._spec.budget.trials:
+        rows = self._rows()
+        row = rows[trial.number]
+        resumed = "config" in row.user_attrs
+        if _has_rival(row, rows) if resumed else self._exceeds_budget(row, rows):
             trial.set_user_attr("surplus", True)
-            self._study.tell(trial, state=TrialState.FAIL)
+            self._tell(trial, state=TrialState.FAIL)
             return None
-        drawn = self._spec.draw(_Suggest(trial))
-        config = TrialConfig.of(
-            self._spec, drawn, trial=trial.number, shape=self._shape, levels=self._levels
+        config = (
+            TrialConfig.model_validate_json(row.user_attrs["config"])
+            if resumed
+            else self._draw(trial)
         )
-        trial.set_user_attr("config", config.model_dump_json())
         self._live[config.trial] = trial
         graph = {
             name: value
             for name, value in trial.params.items()
             if name.split(".")[0] in GRAPH_KNOBS
         }
-        return config, graph, False
+        return config, graph, resumed
+
+    def _exceeds_budget(self, row: FrozenTrial, rows: list[FrozenTrial]) -> bool:
+        """Whether another machine asked for the last trial of the budget at the same moment."""
+        earlier = [first for first in _firsts(rows) if first.number < row.number]
+        return len(earlier) >= self._spec.budget.trials
+
+    def _draw(self, trial: optuna.Trial) -> TrialConfig:
+        """Choose the parameters of a new trial.
+
+        Raises:
+            StudyError: The sampler cannot.
+        """
+        try:
+            drawn = self._spec.draw(_Suggest(trial))
+        except _DATABASE_ERRORS:
+            raise
+        except Exception as error:
+            # A sampler may be the user's own, and Optuna's raise ValueError for some spaces.
+            self._tell(trial, state=TrialState.FAIL)
+            name = next(iter(self._spec.sampler))
+            raise StudyError(f"sampler `{name}` cannot search this space: {error}") from error
+        config = TrialConfig.of(
+            self._spec, drawn, trial=trial.number, shape=self._shape, levels=self._levels
+        )
+        trial.set_user_attr("config", config.model_dump_json())
+        return config
 
     def _sampler(self, rows: int, fixed: dict[str, Any]) -> optuna.samplers.BaseSampler:
         # A fresh sampler with a seed of (study, rows): one that were made again with the same
-        # seed would suggest the same points again after a restart.
-        sampler = _plugin(
-            optuna.samplers,
-            "sampler",
-            self._spec.sampler,
-            seed=self._spec.train.seed * 7919 + rows,
-        )
-        return optuna.samplers.PartialFixedSampler(fixed, sampler) if fixed else sampler
+        # seed would suggest the same points again after a restart. Four bytes are what NumPy's
+        # generator takes.
+        text = f"{self._spec.train.seed} {rows}"
+        seed = int.from_bytes(hashlib.blake2b(text.encode(), digest_size=4).digest(), "big")
+        sampler = _plugin(optuna.samplers, "sampler", self._spec.sampler, seed=seed)
+        with _quiet():
+            return optuna.samplers.PartialFixedSampler(fixed, sampler) if fixed else sampler
 
+    @_patient
     def report(self, report: EpochReport, verdict: Verdict) -> Decision:
         """Note an epoch; say whether the trial goes on. See `journey.Ledger`."""
         with self._lock:
@@ -194,57 +259,84 @@ class OptunaLedger:
         )
         return Verdict(Kind.HOPELESS, f"{name} {value:.3f} in epoch {report.epoch}{beside}")
 
+    @_patient
     def commit(self, result: TrialResult) -> None:
         """Note the end of a trial and tell the sampler. See `journey.Ledger`."""
         with self._lock:
             trial = self._live.get(result.trial)
             if trial is None:
                 return
-            kind = result.verdict.kind
             try:
-                trial.set_user_attr("verdict", kind.value)
-                trial.set_user_attr("reason", result.verdict.reason)
-                for name, report in (("best", result.best), ("last", result.last)):
-                    if report:
-                        trial.set_user_attr(name, _plain(report))
-                if kind in (Kind.COLLAPSED, Kind.DIVERGED):
-                    trial.set_constraint(kind.value, 1.0)
-                if result.finished and len(result.values) == len(self._spec.objective):
-                    self._study.tell(trial, list(result.values))
-                else:
-                    self._study.tell(trial, state=TrialState.PRUNED)
+                self._commit(trial, result)
             except UpdateFinishedTrialError:
+                # Taken over elsewhere, where it ends as well.
                 pass
-            finally:
-                del self._live[result.trial]
+            del self._live[result.trial]
+            self._faults.clear()
 
+    def _commit(self, trial: optuna.Trial, result: TrialResult) -> None:
+        kind = result.verdict.kind
+        trial.set_user_attr("verdict", kind.value)
+        trial.set_user_attr("reason", result.verdict.reason)
+        for name, report in (("best", result.best), ("last", result.last)):
+            if report:
+                trial.set_user_attr(name, _plain(report))
+        if kind in (Kind.COLLAPSED, Kind.DIVERGED):
+            trial.set_constraint(kind.value, 1.0)
+        if result.finished and len(result.values) == len(self._spec.objective):
+            self._tell(trial, list(result.values))
+        else:
+            self._tell(trial, state=TrialState.PRUNED)
+
+    def _tell(
+        self,
+        trial: optuna.Trial,
+        values: list[float] | None = None,
+        state: TrialState | None = None,
+    ) -> None:
+        try:
+            self._study.tell(trial, values, state)
+        except RuntimeError:
+            # Samplers of finite spaces call `Study.stop` after the last point, which Optuna
+            # refuses outside of its own loop; by then it has written the state. Here the budget
+            # says when to stop.
+            if not self._storage.get_trial(trial._trial_id).state.is_finished():
+                raise
+
+    @_patient
     def fail(self, trials: Sequence[int], reason: str, *, again: bool) -> None:
         """End trials whose worker broke; `again` when a machine died, not the program."""
         with self._lock:
             for number in trials:
-                trial = self._live.pop(number, None)
-                if trial is None:
-                    continue
-                row = self._storage.get_trial(trial._trial_id)
-                if again:
-                    self._requeue(row, reason)
-                else:
-                    trial.set_user_attr("verdict", Kind.FAILED.value)
-                    trial.set_user_attr("reason", reason)
-                    with contextlib.suppress(UpdateFinishedTrialError):
-                        self._study.tell(trial, state=TrialState.FAIL)
+                if number in self._live:
+                    self._fail(self._live[number], reason, again=again)
+                    del self._live[number]
+
+    def _fail(self, trial: optuna.Trial, reason: str, *, again: bool) -> None:
+        if again:
+            self._requeue(self._storage.get_trial(trial._trial_id), reason)
+            return
+        try:
+            trial.set_user_attr("verdict", Kind.FAILED.value)
+            trial.set_user_attr("reason", reason)
+            self._tell(trial, state=TrialState.FAIL)
+        except UpdateFinishedTrialError:
+            return
+        self._faults.append(reason)
 
     def release(self) -> None:
         """Hand over what still runs, to whoever searches this study next."""
         with self._lock:
             self.fail(list(self._live), "interrupted", again=True)
 
+    @_patient
     def beat(self) -> None:
         """Renew the leases of what runs here."""
         with self._lock:
             for trial in list(self._live.values()):
                 self._storage.record_heartbeat(trial._trial_id)
 
+    @_patient
     def spend(self, seconds: float) -> None:
         """Count time against `budget.hours`, which is of the study, not of one command."""
         with self._lock:
@@ -255,6 +347,7 @@ class OptunaLedger:
         with self._lock:
             return float(self._study.user_attrs.get("spent_seconds", 0.0))
 
+    @_patient
     def rows(self) -> list[TrialRow]:
         """Every trial of the study once, in the order of their numbers."""
         with self._lock:
@@ -263,6 +356,7 @@ class OptunaLedger:
     def _rows(self) -> list[FrozenTrial]:
         return self._study.get_trials(deepcopy=False)
 
+    @_patient
     def _recover(self) -> None:
         """Take over what dead processes left, here or on another machine."""
         self._start_missing_beats()
@@ -274,8 +368,7 @@ class OptunaLedger:
             if _owner_is_dead(row.user_attrs.get("owner", "")):
                 self._requeue(row, "its process died")
         # On other machines only silence tells.
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with _quiet():
             fail_stale_trials(self._study)
         self._mend_lineages()
 
@@ -303,11 +396,9 @@ class OptunaLedger:
     def _mend_lineages(self) -> None:
         """Give each interrupted row the successor that its process had no time to add."""
         rows = self._rows()
+        newest = {_origin(row): row.number for row in rows if not _is_surplus(row)}
         for row in rows:
-            interrupted = row.state is TrialState.FAIL and not _final_failure(row)
-            if interrupted and not any(
-                _origin(later) == _origin(row) for later in rows[row.number + 1 :]
-            ):
+            if _is_interrupted(row) and newest[_origin(row)] == row.number:
                 self._succeed(row)
 
     def _succeed(self, row: FrozenTrial) -> None:
@@ -330,7 +421,9 @@ class OptunaLedger:
         }
         given_up = idle > self._spec.budget.retries
         if given_up:
-            reason = f"interrupted {idle} times without finishing an epoch: {attrs['interrupted']}"
+            last = attrs.get("interrupted", "its machine fell silent")
+            reason = f"interrupted {idle} times without finishing an epoch: {last}"
+            self._faults.append(reason)
             kept |= {"verdict": Kind.FAILED.value, "reason": reason}
         self._study.add_trial(
             optuna.create_trial(
@@ -342,11 +435,11 @@ class OptunaLedger:
             )
         )
 
-    def _stop_if_all_break(self, rows: list[FrozenTrial]) -> None:
-        ended = [row for row in _table(rows) if row.ended][-ERRORS_IN_A_ROW:]
-        if len(ended) == ERRORS_IN_A_ROW and all(row.kind == Kind.FAILED.value for row in ended):
+    def _stop_if_all_break(self) -> None:
+        # Counted by process: whoever mends the fault may run the same command again.
+        if len(self._faults) >= ERRORS_IN_A_ROW:
             raise StudyError(
-                f"the last {ERRORS_IN_A_ROW} trials all broke; the newest: {ended[-1].reason}"
+                f"the last {len(self._faults)} trials all broke; the newest: {self._faults[-1]}"
             )
 
 
@@ -372,17 +465,17 @@ def read_rows(spec: StudySpec) -> list[TrialRow] | None:
     Raises:
         StorageError: The storage cannot be opened.
     """
-    file = _sqlite_file(spec.storage.ledger)
-    if file is not None and not file.exists():
-        return None
     try:
+        file = _sqlite_file(spec.storage.ledger)
+        if file is not None and not file.exists():
+            return None
         study = optuna.load_study(
             study_name=spec.name, storage=_storage(spec.storage.ledger), sampler=None
         )
         return _table(study.get_trials(deepcopy=False))
     except KeyError:
         return None
-    except (StorageInternalError, sqlalchemy.exc.SQLAlchemyError) as error:
+    except (*_DATABASE_ERRORS, ImportError, ValueError) as error:
         raise _unreachable(spec.storage.ledger, error) from error
 
 
@@ -420,8 +513,7 @@ def _plugin(package: Any, kind: str, ref: dict[str, Any], **extra: Any) -> Any:
         else value
         for key, value in arguments.items()
     }
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with _quiet():
         try:
             return made(**(extra | inner))
         except TypeError:
@@ -432,14 +524,13 @@ def _plugin(package: Any, kind: str, ref: dict[str, Any], **extra: Any) -> Any:
 
 def _open(spec: StudySpec) -> tuple[RDBStorage, optuna.Study]:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    file = _sqlite_file(spec.storage.ledger)
+    url = spec.storage.ledger
+    _reach(url)
     # Two processes that create the tables of a new database at the same moment disturb each
     # other; the second finds them when it tries again.
     for attempt in range(5):
         try:
-            if file is not None:
-                file.parent.mkdir(parents=True, exist_ok=True)
-            storage = _storage(spec.storage.ledger)
+            storage = _storage(url)
             study = optuna.create_study(
                 storage=storage,
                 study_name=spec.name,
@@ -447,39 +538,83 @@ def _open(spec: StudySpec) -> tuple[RDBStorage, optuna.Study]:
                 directions=["minimize"] * len(spec.objective),
                 pruner=_plugin(optuna.pruners, "pruner", spec.pruner),
             )
-        except (StorageInternalError, sqlalchemy.exc.SQLAlchemyError, OSError) as error:
+        except _DATABASE_ERRORS as error:
             failure = error
             time.sleep(0.3 * 2**attempt)
         else:
             return storage, study
-    raise _unreachable(spec.storage.ledger, failure) from failure
+    raise _unreachable(url, failure) from failure
+
+
+def _reach(url: str) -> None:
+    """Connect once, so that a database which is not there is told at once.
+
+    Raises:
+        StorageError: It is not, or the URL is none.
+    """
+    try:
+        file = _sqlite_file(url)
+        if file is not None:
+            file.parent.mkdir(parents=True, exist_ok=True)
+        engine = sqlalchemy.create_engine(url, connect_args=_connect_args(url))
+        with engine.connect() as connection:
+            connection.exec_driver_sql("PRAGMA schema_version" if file else "SELECT 1")
+        engine.dispose()
+    except (*_DATABASE_ERRORS, ImportError, OSError, ValueError) as error:
+        raise _unreachable(url, error) from error
+
+
+def _connect_args(url: str) -> dict[str, Any]:
+    backend = sqlalchemy.engine.make_url(url).get_backend_name()
+    return {"timeout": LOCK_SECONDS} if backend == "sqlite" else {}
 
 
 def _storage(url: str) -> RDBStorage:
-    with warnings.catch_warnings():
-        # Heartbeats are experimental and are said not to work with ask and tell; they do, when
-        # `record_heartbeat` and `fail_stale_trials` are called as is done here.
-        warnings.simplefilter("ignore")
-        sqlite = url.startswith("sqlite")
-        options: dict[str, Any] = (
-            {"connect_args": {"timeout": 60}} if sqlite else {"pool_pre_ping": True}
-        )
+    sqlite = url.startswith("sqlite")
+    with _quiet():
         storage = RDBStorage(
             url,
-            engine_kwargs=options,
+            engine_kwargs={"connect_args": _connect_args(url), "pool_pre_ping": not sqlite},
             heartbeat_interval=HEARTBEAT_SECONDS,
             grace_period=GRACE_SECONDS,
         )
     if sqlite:
+        _make_transactions_real(storage.engine)
+    return storage
+
+
+def _make_transactions_real(engine: sqlalchemy.Engine) -> None:
+    """Let SQLite keep what Optuna takes for granted: that reading and writing are one act.
+
+    Python's driver begins a transaction only when it writes, so two processes could both read
+    that a trial waits and both take it.
+    """
+
+    @sqlalchemy.event.listens_for(engine, "connect")
+    def _configure(connection: Any, _: object) -> None:
+        connection.isolation_level = None
         # Readers do not block the writer, and a commit needs no flush of the disk: a kill of
         # the process loses nothing, a power cut at most the newest commits, never the file.
-        @sqlalchemy.event.listens_for(storage.engine, "connect")
-        def _journal(connection: Any, _: object) -> None:
-            connection.execute("PRAGMA journal_mode=WAL")
-            connection.execute("PRAGMA synchronous=NORMAL")
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=NORMAL")
 
-        storage.engine.dispose()
-    return storage
+    @sqlalchemy.event.listens_for(engine, "begin")
+    def _begin(connection: sqlalchemy.Connection) -> None:
+        connection.exec_driver_sql("BEGIN")
+
+    engine.dispose()
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without Optuna's warnings.
+
+    Heartbeats are experimental and are said not to work with ask and tell; they do, when
+    `record_heartbeat` and `fail_stale_trials` are called as is done here.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def _sqlite_file(url: str) -> Path | None:
@@ -490,7 +625,14 @@ def _sqlite_file(url: str) -> Path | None:
 
 
 def _unreachable(url: str, error: Exception) -> StorageError:
-    shown = sqlalchemy.engine.make_url(url).render_as_string(hide_password=True)
+    try:
+        shown = sqlalchemy.engine.make_url(url).render_as_string(hide_password=True)
+    except (sqlalchemy.exc.ArgumentError, ValueError):
+        # Not shown: what cannot be parsed may hold a password anywhere.
+        return StorageError(
+            "cannot open the ledger: `storage.ledger` is no database URL. Write it as "
+            "`sqlite:///folder/file.db` or `postgresql://user:password@host/database`."
+        )
     reason = str(getattr(error, "orig", None) or error.__cause__ or error).splitlines()[0]
     return StorageError(
         f"cannot open the ledger {shown}: {reason}. Check `storage.ledger`, and that the "
@@ -541,31 +683,48 @@ def _firsts(rows: list[FrozenTrial]) -> list[FrozenTrial]:
     return [
         row
         for row in rows
-        if _origin(row) == row.number and not row.user_attrs.get("surplus") and not _stillborn(row)
+        if _origin(row) == row.number and not _is_surplus(row) and not _is_stillborn(row)
     ]
 
 
-def _stillborn(row: FrozenTrial) -> bool:
+def _is_surplus(row: FrozenTrial) -> bool:
+    """Whether a row was one too many, because two processes acted at the same moment."""
+    return bool(row.user_attrs.get("surplus"))
+
+
+def _is_stillborn(row: FrozenTrial) -> bool:
     return row.state is TrialState.FAIL and "config" not in row.user_attrs
 
 
-def _final_failure(row: FrozenTrial) -> bool:
-    return bool(row.user_attrs.get("surplus")) or "verdict" in row.user_attrs or _stillborn(row)
+def _is_interrupted(row: FrozenTrial) -> bool:
+    """Whether a row ended without ending its trial.
+
+    A verdict alone does not tell: it is written before the row's end, and a kill may come between.
+    """
+    broke = row.user_attrs.get("verdict") == Kind.FAILED.value
+    ends_trial = broke or _is_surplus(row) or _is_stillborn(row)
+    return row.state is TrialState.FAIL and not ends_trial
+
+
+def _has_rival(row: FrozenTrial, rows: list[FrozenTrial]) -> bool:
+    """Whether an earlier row goes on with the same trial: two processes mended one lineage."""
+    return any(
+        _origin(other) == _origin(row) and not _is_interrupted(other) and not _is_surplus(other)
+        for other in rows[: row.number]
+    )
 
 
 def _table(rows: list[FrozenTrial]) -> list[TrialRow]:
     newest: dict[int, FrozenTrial] = {}
     for row in rows:
-        if "config" in row.user_attrs:
+        if "config" in row.user_attrs and not _is_surplus(row):
             newest[_origin(row)] = row
     return [_row(newest[number]) for number in sorted(newest)]
 
 
 def _row(row: FrozenTrial) -> TrialRow:
     attrs = row.user_attrs
-    ended = row.state in (TrialState.COMPLETE, TrialState.PRUNED) or (
-        row.state is TrialState.FAIL and _final_failure(row)
-    )
+    ended = row.state.is_finished() and not _is_interrupted(row)
     state = "ended" if ended else "running" if row.state is TrialState.RUNNING else "waiting"
     return TrialRow(
         config=TrialConfig.model_validate_json(attrs["config"]),

@@ -9,9 +9,11 @@ import logging
 import math
 import os
 import queue
+import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -22,6 +24,7 @@ from tune_vae.errors import StorageError
 from tune_vae.science.health import Kind, Verdict
 from tune_vae.science.history import EpochReport
 from tune_vae.service.journey import TrialResult
+from tune_vae.service.views import LEADERBOARD, saved_views
 from tune_vae.spec import components
 from tune_vae.spec.study import Storage, StudySpec
 from tune_vae.spec.trial import TrialConfig
@@ -298,11 +301,19 @@ def experiment_link(spec: StudySpec, server: str) -> str:
             f"MLflow has no study `{spec.name}` yet; run `tune-vae search {spec.file}` first"
         )
     # Without the workflow type MLflow 3 opens its page for language models.
-    return f"{server}/#/experiments/{found.experiment_id}/runs?workflowType=machine_learning"
+    view = f"workflowType=machine_learning&viewStateShareKey={LEADERBOARD}"
+    return f"{server}/#/experiments/{found.experiment_id}/runs?{view}"
 
 
-def serve(storage: Storage, *, host: str, port: int) -> None:
+def serve(
+    storage: Storage, *, host: str, port: int, on_ready: Callable[[], None] = lambda: None
+) -> None:
     """Show a local tracking store in a browser, until Ctrl-C.
+
+    Arguments:
+        storage: Where the store lies.
+        host, port: Address to serve on.
+        on_ready: Called once the page answers, which takes MLflow some twenty seconds.
 
     Raises:
         StorageError: The port is taken, or MLflow could not start.
@@ -323,13 +334,33 @@ def serve(storage: Storage, *, host: str, port: int) -> None:
     ]
     # The job runner of its language-model pages costs half a gigabyte and is not used here.
     quiet = os.environ | _QUIET | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    server = subprocess.Popen(command, env=quiet, stdout=subprocess.DEVNULL)
-    try:
-        if server.wait():
-            raise StorageError(f"MLflow ended with exit code {server.returncode}")
-    finally:
-        server.terminate()
-        server.wait()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with tempfile.TemporaryFile("w+") as log:
+        # Its own process group: MLflow leaves its children behind when it is ended alone.
+        server = subprocess.Popen(
+            command, env=quiet, stdout=log, stderr=log, start_new_session=True
+        )
+        try:
+            while server.poll() is None and not _answers(host, port):
+                time.sleep(0.2)
+            if server.poll() is None:
+                on_ready()
+            if server.wait():
+                log.seek(0)
+                said = log.read().strip().splitlines() or ["it said nothing"]
+                raise StorageError(f"MLflow ended with exit code {server.returncode}: {said[-1]}")
+        except KeyboardInterrupt:
+            pass
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(server.pid, signal.SIGTERM)
+            server.wait()
+
+
+def _answers(host: str, port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection((host, port), timeout=1):
+        return True
+    return False
 
 
 def _client(storage: Storage) -> "MlflowClient":
@@ -350,6 +381,7 @@ def _experiment(client: "MlflowClient", spec: StudySpec) -> str:
     remote = spec.storage.tracking.startswith(("http://", "https://"))
     place = None if remote else (Path(spec.storage.artifacts).resolve() / spec.name).as_uri()
     tags = {"tune_vae.study": spec.name, "mlflow.experimentKind": "custom_model_development"}
+    tags |= saved_views(int(time.time() * 1000))
     return str(client.create_experiment(spec.name, artifact_location=place, tags=tags))
 
 

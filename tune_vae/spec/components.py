@@ -68,9 +68,8 @@ def split(ref: object) -> tuple[str, dict[str, Any]]:
             return name, {}
         if isinstance(arguments, dict):
             return name, arguments
-        raise ComponentError(
-            [Problem(f"the arguments of `{name}` must be a mapping, got {shown(arguments)}", (name,))]
-        )
+        message = f"the arguments of `{name}` must be a mapping, got {shown(arguments)}"
+        raise ComponentError([Problem(message, (name,), f"write `{name}: {{argument: value}}`")])
     raise ComponentError(
         [Problem(f"expected a name, or one name with its arguments, got {shown(ref)}")]
     )
@@ -115,7 +114,8 @@ def _imported(family: str, path: str, contract: type) -> type:
             f"it must be a frozen dataclass below {contract.__module__}.{contract.__name__}",
         )
     if inspect.isabstract(found):
-        lacking = ", ".join(f"`{method}`" for method in sorted(found.__abstractmethods__))
+        abstract: frozenset[str] = getattr(found, "__abstractmethods__")  # noqa: B009
+        lacking = ", ".join(f"`{method}`" for method in sorted(abstract))
         raise refuse(f"`{path}` is not complete", f"define {lacking}")
     return found
 
@@ -182,10 +182,8 @@ def _problem(entry: Any, path: YamlPath, known: list[str]) -> Problem:
         return Problem(f"`{name}`: {message}", (*where, first) if first in known else where)
     wanted = _WANTED.get(kind.removesuffix("_type"))
     if wanted:
-        tip = "for a range of them write `int`" if _is_whole(given) and "whole" in wanted else ""
+        tip = {"text": "put it in quotes"}.get(wanted, "")
+        if kind == "int_type" and isinstance(given, float) and given.is_integer():
+            tip = "write it without a point; a range of whole numbers is `int`"
         return Problem(f"`{name}` must be {wanted}, got {shown(given)}", where, tip)
     return Problem(f"`{name}` {message}, got {shown(given)}", where)
-
-
-def _is_whole(value: object) -> bool:
-    return isinstance(value, float) and value.is_integer()

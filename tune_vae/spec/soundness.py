@@ -3,22 +3,29 @@
 These are faults of meaning, not of form: they need to know the data.
 """
 
+from tune_vae.data import Splits
 from tune_vae.errors import Problem
 from tune_vae.science.likelihoods import Measure
 from tune_vae.spec import components
+from tune_vae.spec.source import YamlPath
 from tune_vae.spec.space import Call, Choice, Node
 from tune_vae.spec.study import StudySpec
 
 __all__ = ["faults"]
 
 
-def faults(spec: StudySpec, levels: int) -> list[Problem]:
-    """What makes a study on data of `levels` levels incomparable or redundant."""
-    return [*_incomparable(spec, levels), *_one_knob_twice(spec)]
+def faults(spec: StudySpec, data: Splits) -> list[Problem]:
+    """What makes a study on these images incomparable, redundant or impossible."""
+    return [
+        *_incomparable(spec, data.levels),
+        *_one_knob_twice(spec),
+        *_batch_too_large(spec, len(data.train)),
+    ]
 
 
 def _incomparable(spec: StudySpec, levels: int) -> list[Problem]:
     calls = _calls(spec.knobs["likelihood"])
+    which = sorted({call.name for call in calls})
     improper = sorted(
         {
             call.name
@@ -27,24 +34,27 @@ def _incomparable(spec: StudySpec, levels: int) -> list[Problem]:
             if components.build("likelihood", example).measure(levels) is Measure.IMPROPER
         }
     )
+    # The default objective has no place in the file.
+    place = "objective" in spec.source.data
+    path: YamlPath = ("objective",) if place else ("search", "likelihood")
     found = []
     for name in spec.objective:
         if name == "bits_per_dim" and improper:
             found.append(
                 Problem(
-                    f"`bits_per_dim` cannot rank {' and '.join(f'`{n}`' for n in improper)} on "
-                    f"data with {levels} levels: its number is not a normalised probability there",
-                    ("objective",),
+                    f"`bits_per_dim` cannot rank {_listed(improper)} on data with {levels} "
+                    "levels: its number is not a normalised probability there",
+                    path,
                     "use `objective: bits_per_dim_calibrated` or `mse`, which exist for every "
                     "likelihood, or leave it out of the choice",
                 )
             )
-        if name in {"neg_elbo", "distortion_nats"} and (len(calls) > 1 or improper):
-            which = ", ".join(f"`{call.name}`" for call in calls)
+        if name in {"neg_elbo", "distortion_nats"} and (len(which) > 1 or improper):
             found.append(
                 Problem(
-                    f"`{name}` is in each likelihood's own measure and cannot rank {which}",
-                    ("objective",),
+                    f"`{name}` is in each likelihood's own measure and cannot rank "
+                    f"{_listed(which)}",
+                    path,
                     "use `objective: bits_per_dim` or `bits_per_dim_calibrated`, or one proper "
                     "likelihood",
                 )
@@ -53,14 +63,14 @@ def _incomparable(spec: StudySpec, levels: int) -> list[Problem]:
 
 
 def _one_knob_twice(spec: StudySpec) -> list[Problem]:
-    sigmas = [
-        example[call.name].get("sigma", 1.0)
+    sigmas = {
+        components.build("sigma", example).sigma
         for call in _calls(spec.knobs["sigma"])
         if call.name == "fixed"
         for example in call.examples()
-    ]
+    }
     gaussian = any(call.name == "gaussian" for call in _calls(spec.knobs["likelihood"]))
-    if len(set(sigmas)) > 1 and gaussian and spec.knobs["beta_norm"].open:
+    if len(sigmas) > 1 and gaussian and spec.knobs["beta_norm"].open:
         return [
             Problem(
                 "a Gaussian's fixed sigma and beta_norm are one knob: sigma with beta = 1 trains "
@@ -70,6 +80,23 @@ def _one_knob_twice(spec: StudySpec) -> list[Problem]:
             )
         ]
     return []
+
+
+def _batch_too_large(spec: StudySpec, images: int) -> list[Problem]:
+    largest = max(spec.knobs["batch_size"].examples())
+    if largest > images:
+        return [
+            Problem(
+                f"a batch of {largest:,} is more than the {images:,} training images",
+                ("train", "batch_size"),
+                f"use at most {images:,}",
+            )
+        ]
+    return []
+
+
+def _listed(names: list[str]) -> str:
+    return " and ".join(f"`{name}`" for name in names)
 
 
 def _calls(node: Node) -> list[Call]:

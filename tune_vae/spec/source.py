@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import yaml
 
@@ -46,9 +46,18 @@ class _Loader(yaml.SafeLoader):
     is 90.
     """
 
-    yaml_implicit_resolvers: ClassVar[dict[str | None, list[tuple[str, re.Pattern[str]]]]] = {
+    yaml_implicit_resolvers = {  # noqa: RUF012 (PyYAML's own attribute)
         None: [(_TAG + kind, re.compile(f"^({form})$")) for kind, form in _FORMS.items()]
     }
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes the text that `_Loader` would not read as text, and no other."""
+
+    yaml_implicit_resolvers = _Loader.yaml_implicit_resolvers
+
+    def ignore_aliases(self, data: object) -> bool:
+        return True
 
 
 class _Refused(yaml.MarkedYAMLError):
@@ -79,7 +88,7 @@ class Source:
             return problem
         path = problem.path
         places = self.keys if problem.on_key else self.values
-        while path not in places and path:
+        while path not in places and len(path) > 1:
             path, places = path[:-1], self.values
         line, column, width = places.get(path, (0, 0, 1))
         return replace(problem, line=line, column=column, width=width)
@@ -98,6 +107,8 @@ class Source:
 
 def read(file: Path) -> Source:
     """Read a YAML file; nothing in it is executed.
+
+    Duplicate keys are noted among its problems, for they need not hide what else is wrong.
 
     Raises:
         StudyFileError: No such file, not text, too large, not YAML, or empty.
@@ -144,7 +155,8 @@ def read(file: Path) -> Source:
         source.problems.append(
             Problem(f"more than {MOST_DEPTH} levels of nesting in a study file")
         )
-    source.fail()
+    if source.data is None:
+        source.fail()
     return source
 
 
@@ -164,6 +176,8 @@ def _problem(error: yaml.MarkedYAMLError) -> Problem:
     mark = error.problem_mark or error.context_mark
     line, column = (mark.line + 1, mark.column + 1) if mark else (0, 0)
     what = str(error.problem or error.context)
+    if what.startswith("but "):
+        what = f"{error.context}, {what}"
     tip = next((tip for word, tip in _TIPS.items() if word in what), "")
     message = what if isinstance(error, _Refused) else f"not YAML: {what}"
     return Problem(message, tip=tip, line=line, column=column)
@@ -247,8 +261,13 @@ def shown(value: object) -> str:
         `['8', true, null]`
     """
     try:
-        text = yaml.safe_dump(
-            value, default_flow_style=True, allow_unicode=True, sort_keys=False, width=math.inf
+        text = yaml.dump(
+            value,
+            Dumper=_Dumper,
+            default_flow_style=True,
+            allow_unicode=True,
+            sort_keys=False,
+            width=math.inf,
         )
     except yaml.YAMLError:
         text = repr(value)

@@ -92,7 +92,7 @@ class Call:
             self.name: {key: node.draw(f"{prefix}.{key}", suggest) for key, node in self.arguments}
         }
 
-    def examples(self) -> Iterator[dict[str, Any]]:
+    def examples(self) -> Iterator[Any]:
         columns = {key: list(node.examples()) for key, node in self.arguments}
         length = max((len(column) for column in columns.values()), default=1)
         for row in range(length):
@@ -135,9 +135,12 @@ class Choice:
     def draw(self, name: str, suggest: Suggest) -> Any:
         labels = self.labels
         index = labels.index(suggest.choice(name, labels)) if len(labels) > 1 else 0
-        # Two options of one component with different open arguments need names of their own.
-        alike = sum(_same_call(option, self.options[index]) for option in self.options) > 1
-        return self.options[index].draw(f"{name}.{index}" if alike else name, suggest)
+        option = self.options[index]
+        # What is open below an option needs a name of its own: a range or a choice shares this
+        # one's name, and two options of one component share the names of their arguments.
+        alike = sum(_same_call(option, other) for other in self.options) > 1
+        own = alike or not isinstance(option, Call)
+        return option.draw(f"{name}.{index}" if own else name, suggest)
 
     def examples(self) -> Iterator[Any]:
         for option in self.options:
@@ -159,6 +162,8 @@ def _same_call(one: Node, other: Node) -> bool:
 
 
 def _short(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_short, value))}]"
     if isinstance(value, float) and math.isfinite(value):
-        return f"{value:g}"
+        return f"{value:g}" if float(f"{value:g}") == value else str(value)
     return str(value)

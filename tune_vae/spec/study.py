@@ -1,16 +1,15 @@
 """The study file: everything a search needs to know, typed and frozen.
 
-A study is read in three steps: YAML to plain values with places (`source`), plain sections by
-pydantic, and what may be searched by `_Knobs` below. All problems of a file are reported at
+A study is read in three steps: YAML to plain values with places (`source`), sections of plain
+values by pydantic, and what may be searched by `knobs`. All problems of a file are reported at
 once.
 """
 
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +21,9 @@ from tune_vae.science.health import Limits
 from tune_vae.science.history import OBJECTIVES
 from tune_vae.spec import components
 from tune_vae.spec.components import ComponentError
+from tune_vae.spec.knobs import KNOBS, KnobReader, adopt
 from tune_vae.spec.source import Source, YamlPath, nearest, read, shown
-from tune_vae.spec.space import Call, Choice, Fixed, Node, Range, Suggest
+from tune_vae.spec.space import Node, Suggest
 
 __all__ = ["GRAPH_KNOBS", "Budget", "RayOptions", "Storage", "StudySpec", "Training"]
 
@@ -94,71 +94,9 @@ class RayOptions(_Section):
     address: str | None = None
 
 
-@dataclass(frozen=True)
-class _Number:
-    """What numbers a knob takes."""
-
-    whole: bool
-    low: float
-    low_allowed: bool
-    high: float = math.inf
-
-    def problem(self, value: Any, path: YamlPath) -> Problem | None:
-        name = ".".join(str(part) for part in path)
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not number or math.isnan(value) or (self.whole and value % 1):
-            kind = "a whole number" if self.whole else "a number"
-            return Problem(f"`{name}` must be {kind}, got {shown(value)}", path)
-        if value < self.low or (value == self.low and not self.low_allowed):
-            word = "at least" if self.low_allowed else "above"
-            return Problem(f"`{name}` must be {word} {self.low:g}, got {value:g}", path)
-        if value > self.high:
-            return Problem(f"`{name}` must be at most {self.high:g}, got {value:g}", path)
-        return None
-
-
-_NUMBERS = {
-    "latent_dim": _Number(whole=True, low=1, low_allowed=True, high=65536),
-    "beta_norm": _Number(whole=False, low=0, low_allowed=True, high=1e12),
-    "lr": _Number(whole=False, low=0, low_allowed=False, high=1e12),
-    "weight_decay": _Number(whole=False, low=0, low_allowed=True, high=1e6),
-    "grad_clip": _Number(whole=False, low=0, low_allowed=False),
-    "batch_size": _Number(whole=True, low=1, low_allowed=True, high=2**20),
-}
-_COMPONENTS = ("network", "schedule", "likelihood", "sigma")
-_TOP = {"network", "latent_dim"}
-_TRAIN = {"batch_size"}
-_SEARCH = ("beta_norm", "schedule", "likelihood", "sigma", "lr", "weight_decay", "grad_clip")
-_DEFAULTS: dict[str, Node] = {
-    "schedule": Call("constant"),
-    "sigma": Call("optimal"),
-    "lr": Fixed(1e-3),
-    "weight_decay": Fixed(0.0),
-    "grad_clip": Fixed(math.inf),
-    "batch_size": Fixed(128),
-}
-# Drawn in this order; sigma after likelihood, on which it depends.
-_ORDER = (
-    "network",
-    "latent_dim",
-    "batch_size",
-    "likelihood",
-    "sigma",
-    "beta_norm",
-    "schedule",
-    "lr",
-    "weight_decay",
-    "grad_clip",
-)
 GRAPH_KNOBS = ("network", "latent_dim", "batch_size", "likelihood", "sigma")
 """Knobs that change the graph: the trials of one pack have them in common."""
 
-_LEAVES = {
-    "uniform": Range(0, 1),
-    "log_uniform": Range(0, 1, log=True),
-    "int": Range(0, 1, whole=True),
-    "log_int": Range(0, 1, log=True, whole=True),
-}
 _KEYS = (
     "study",
     "data",
@@ -175,8 +113,8 @@ _KEYS = (
     "ray",
 )
 _SECTIONS: dict[str, tuple[str, ...]] = {
-    "search": _SEARCH,
-    "train": (*Training.model_fields, *_TRAIN),
+    "search": tuple(name for name, knob in KNOBS.items() if knob.home == "search"),
+    "train": (*Training.model_fields, *(n for n, knob in KNOBS.items() if knob.home == "train")),
     "health": tuple(f.name for f in fields(Limits)),
     "budget": tuple(Budget.model_fields),
     "storage": tuple(Storage.model_fields),
@@ -281,7 +219,7 @@ class StudySpec:
         The sigma mode is asked only of likelihoods that have a scale, and is None for others.
         """
         drawn: dict[str, Any] = {}
-        for name in _ORDER:
+        for name in KNOBS:
             if name == "sigma" and not has_scale(drawn["likelihood"]):
                 drawn[name] = None
             else:
@@ -294,15 +232,14 @@ class StudySpec:
         Raises:
             StudyFileError: An unknown knob or a value that is not allowed.
         """
-        parser = _Parser(replace(self.source, problems=[]))
-        return dict(self.knobs) | parser.given(values)
+        return dict(self.knobs) | _Parser(Source("the values given", "")).given(values)
 
     def space_digest(self) -> str:
         """Fingerprint of what makes trials comparable: all but budget, storage and resources."""
         content = {
             "data": self.data,
             "objective": self.objective,
-            "knobs": {name: repr(self.knobs[name]) for name in _ORDER},
+            "knobs": {name: repr(self.knobs[name]) for name in KNOBS},
             "train": {"epochs": self.train.epochs, "seed": self.train.seed},
         }
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
@@ -319,6 +256,7 @@ class _Parser:
     def __init__(self, source: Source) -> None:
         self._source = source
         self._problems = source.problems
+        self._reader = KnobReader(source.problems)
 
     def study(self) -> StudySpec:
         data = self._source.data
@@ -331,6 +269,14 @@ class _Parser:
             )
             self._source.fail()
         self._known(data, (), _KEYS)
+        for key, known in _SECTIONS.items():
+            given = data.get(key)
+            if isinstance(given, dict):
+                self._known(given, (key,), known)
+            elif given is not None:
+                self._problems.append(
+                    Problem(f"`{key}` must hold keys and values, got {shown(given)}", (key,))
+                )
         self._required(data, (), _REQUIRED)
         sections = {
             "train": self._section(Training, "train"),
@@ -340,9 +286,8 @@ class _Parser:
             "health": self._section(Limits, "health"),
         }
         name, objective = self._name(), self._objective()
-        reference = self._fixed_component("dataset", "data")
-        knobs = self._knobs()
-        sampler, pruner = self._plugin("sampler"), self._plugin("pruner")
+        reference, knobs = self._data(), self._knobs()
+        sampler, pruner = self._reference("sampler"), self._reference("pruner")
         self._source.fail()
         return StudySpec(
             name=name,
@@ -357,11 +302,11 @@ class _Parser:
 
     def given(self, values: Mapping[str, Any]) -> dict[str, Node]:
         """Knobs from plain values."""
-        self._known(values, (), _ORDER)
+        self._known(values, (), tuple(KNOBS))
         knobs = {
-            name: self._node(value, (name,), name)
+            name: self._reader.read(name, value, (name,))
             for name, value in values.items()
-            if name in _ORDER
+            if name in KNOBS
         }
         self._source.fail()
         return knobs
@@ -391,203 +336,102 @@ class _Parser:
         return value if isinstance(value, dict) else {}
 
     def _section(self, kind: type, key: str) -> Any:
-        given = self._source.data.get(key)
-        if given is not None and not isinstance(given, dict):
-            self._no_mapping(key, given)
         known, section = _SECTIONS[key], self._mapping(key)
-        self._known(section, (key,), known)
         try:
-            own = {k: v for k, v in section.items() if k in known and (key, k) not in _KNOB_PATHS}
-            return components.typed(kind, own)
+            plain = {k: v for k, v in section.items() if k in known and k not in KNOBS}
+            return components.typed(kind, plain)
         except ValidationError as error:
             self._problems += components.problems_of(error, (key,), list(known))
             return kind()
 
     def _name(self) -> str:
-        name = self._source.data.get("study", "missing")
+        name = self._source.data.get("study")
+        if name is None:
+            return ""
         text = str(name) if isinstance(name, str | int) and not isinstance(name, bool) else ""
         safe = text.replace("-", "").replace("_", "").replace(".", "")
         if not (safe.isascii() and safe.isalnum() and text[0].isalnum() and len(text) <= 64):
             self._problems.append(
                 Problem(
                     f"`study` must be a name of letters, digits, `-`, `_` and `.`, at most 64, "
-                    f"beginning with a letter or digit, got `{name}`",
+                    f"beginning with a letter or digit, got {shown(name)}",
                     ("study",),
                 )
             )
         return text
 
     def _objective(self) -> tuple[str, ...]:
-        given = self._source.data.get("objective", "bits_per_dim")
+        given = self._source.data.get("objective")
+        if given is None:
+            return ("bits_per_dim",)
         several = given if isinstance(given, list) else [given]
-        if not 1 <= len(several) <= 2 or len({str(one) for one in several}) != len(several):
+        if not 1 <= len(several) <= 2 or several[:1] == several[1:]:
             self._problems.append(
                 Problem(
-                    f"`objective` must be one name or a pair of different ones, got `{given}`",
+                    f"`objective` must be one name or two different ones, got {shown(given)}",
                     ("objective",),
-                    f"known: {', '.join(OBJECTIVES)}",
+                    nearest("", list(OBJECTIVES)),
                 )
             )
         for index, name in enumerate(several):
-            if name not in OBJECTIVES:
-                path: YamlPath = (
-                    ("objective", index) if isinstance(given, list) else ("objective",)
-                )
+            if name not in list(OBJECTIVES):
+                path = ("objective", index) if isinstance(given, list) else ("objective",)
                 self._problems.append(
                     Problem(
-                        f"unknown objective `{name}`", path, nearest(str(name), list(OBJECTIVES))
+                        f"unknown objective {shown(name)}",
+                        path,
+                        nearest(str(name), list(OBJECTIVES)),
                     )
                 )
-        return tuple(str(name) for name in several)
+        return tuple(several)
 
-    def _fixed_component(self, family: str, key: str) -> dict[str, Any]:
-        ref = self._source.data.get(key)
-        if ref is None:
-            return {}
-        try:
-            name, arguments = components.split(ref)
-            components.build(family, ref)
-        except ComponentError as error:
-            self._adopt(error, (key,))
-            return {}
-        return {name: arguments}
-
-    def _plugin(self, key: str) -> dict[str, Any]:
-        ref = self._source.data.get(key)
-        if ref is None:
-            return {}
-        try:
-            name, arguments = components.split(ref)
-        except ComponentError as error:
-            self._adopt(error, (key,))
-            return {}
-        return {name: arguments}
-
-    def _adopt(self, error: ComponentError, path: YamlPath) -> None:
-        for problem in error.problems:
-            placed = Problem(
-                problem.message, (*path, *problem.path), problem.tip, on_key=problem.on_key
+    def _data(self) -> dict[str, Any]:
+        given = self._source.data.get("data")
+        if isinstance(given, dict) and "choice" in given:
+            self._problems.append(
+                Problem("`data` is the same for all trials of a study", ("data",), "name one")
             )
-            if placed not in self._problems:
-                self._problems.append(placed)
+            return {}
+        ref = self._reference("data")
+        if ref:
+            try:
+                components.build("dataset", ref)
+            except ComponentError as error:
+                adopt(self._problems, error, ("data",))
+        return ref
+
+    def _reference(self, key: str) -> dict[str, Any]:
+        ref = self._source.data.get(key)
+        if ref is None:
+            return {}
+        try:
+            name, arguments = components.split(ref)
+        except ComponentError as error:
+            adopt(self._problems, error, (key,))
+            return {}
+        return {name: arguments}
 
     def _knobs(self) -> dict[str, Node]:
-        data, search, train = self._source.data, self._mapping("search"), self._mapping("train")
-        self._known(search, ("search",), list(_SEARCH))
-        if "search" in data:
-            for key in ("beta_norm", "likelihood"):
-                if key not in search:
-                    self._problems.append(
-                        Problem(f"`search.{key}` is missing", ("search",), f"add `{key}: …`")
-                    )
+        data = self._source.data
+        if isinstance(data.get("search"), dict):
+            self._required(data["search"], ("search",), _SEARCH_REQUIRED)
         knobs: dict[str, Node] = {}
-        for name in _ORDER:
-            place, path = (
-                (data, (name,))
-                if name in _TOP
-                else (train, ("train", name))
-                if name in _TRAIN
-                else (search, ("search", name))
-            )
+        for name, knob in KNOBS.items():
+            place = self._mapping(knob.home) if knob.home else data
+            path = (knob.home, name) if knob.home else (name,)
             if place.get(name) is not None:
-                knobs[name] = self._node(place[name], path, name)
-            elif name in _DEFAULTS:
-                knobs[name] = _DEFAULTS[name]
+                knobs[name] = self._reader.read(name, place[name], path)
+            elif knob.default:
+                knobs[name] = knob.default
         return knobs
 
-    def _node(self, raw: Any, path: YamlPath, knob: str) -> Node:
-        before = len(self._problems)
-        node = self._parse(raw, path, knob)
-        if len(self._problems) > before:
-            return Fixed(None)
-        if knob in _NUMBERS:
-            found = [_NUMBERS[knob].problem(value, path) for value in node.examples()]
-            self._problems += list(dict.fromkeys(problem for problem in found if problem))
-        return node
 
-    def _parse(self, raw: Any, path: YamlPath, knob: str) -> Node:
-        """A node of a knob: a leaf of the search, a component, or a value."""
-        if isinstance(raw, dict) and len(raw) == 1:
-            ((key, inner),) = raw.items()
-            if key == "choice":
-                return self._choice(inner, (*path, key), knob)
-            if key in _LEAVES:
-                if knob in _COMPONENTS:
-                    name = ".".join(map(str, path))
-                    self._problems.append(
-                        Problem(f"`{name}` takes names, not a range of numbers", path)
-                    )
-                    return Fixed(None)
-                return self._range(inner, (*path, key), _LEAVES[key])
-        if knob in _COMPONENTS:
-            return self._call(raw, path, knob)
-        return Fixed(tuple(raw) if isinstance(raw, list) else raw)
-
-    def _choice(self, inner: Any, path: YamlPath, knob: str) -> Node:
-        if not isinstance(inner, list) or not inner:
-            self._problems.append(
-                Problem(f"`choice` must be a list of at least one option, got `{inner}`", path)
-            )
-            return Fixed(None)
-        options = tuple(self._parse(raw, (*path, i), knob) for i, raw in enumerate(inner))
-        choice = Choice(options)
-        doubled = {label for label in choice.labels if choice.labels.count(label) > 1}
-        for label in sorted(doubled - {"None"}):
-            self._problems.append(
-                Problem(f"`{label}` stands twice in this choice", path, "name each option once")
-            )
-        return choice
-
-    def _range(self, bounds: Any, path: YamlPath, kind: Range) -> Node:
-        leaf = path[-1]
-        numbers = isinstance(bounds, list) and all(
-            isinstance(b, int | float) and not isinstance(b, bool) and math.isfinite(b)
-            for b in bounds
-        )
-        if not numbers or len(bounds) != 2:
-            self._problems.append(
-                Problem(f"`{leaf}` must be two numbers [low, high], got `{bounds}`", path)
-            )
-            return Fixed(None)
-        low, high = bounds
-        if kind.whole and not (low == int(low) and high == int(high)):
-            self._problems.append(Problem(f"`{leaf}` takes whole numbers, got {bounds}", path))
-        elif not low < high:
-            tip = "swap them" if low > high else "give the value itself to fix it"
-            self._problems.append(
-                Problem(f"`{leaf}`: low {low:g} is not below high {high:g}", path, tip)
-            )
-        elif kind.log and low <= 0:
-            self._problems.append(
-                Problem(
-                    f"`{leaf}`: low {low:g} must be above 0",
-                    path,
-                    f"use a small positive bound, or `{'int' if kind.whole else 'uniform'}`",
-                )
-            )
-        return Range(low, high, log=kind.log, whole=kind.whole)
-
-    def _call(self, raw: Any, path: YamlPath, family: str) -> Node:
-        try:
-            name, arguments = components.split(raw)
-        except ComponentError as error:
-            self._adopt(error, path)
-            return Fixed(None)
-        before = len(self._problems)
-        call = Call(
-            name,
-            tuple(
-                (key, self._parse(value, (*path, name, key), "argument"))
-                for key, value in arguments.items()
-            ),
-        )
-        if len(self._problems) == before:
-            for example in call.examples():
-                try:
-                    components.build(family, example)
-                except ComponentError as error:
-                    self._adopt(error, path)
-        return call
+def _tip(key: str, known: Sequence[str]) -> str:
+    """Where an unknown key belongs, or what it may have been meant for."""
+    home = next((section for section, keys in _SECTIONS.items() if key in keys), "")
+    if home:
+        return f"it belongs in `{home}`"
+    return "it belongs at the top level" if key in _KEYS else nearest(key, known)
 
 
 def _default_pruner(epochs: int) -> dict[str, Any]:

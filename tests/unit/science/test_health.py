@@ -142,6 +142,18 @@ def test_scale_that_creeps_is_settled() -> None:
     assert trial == [Kind.WARMING_UP] * 4 + [Kind.COLLAPSED] * 15
 
 
+@pytest.mark.parametrize(("fall", "kind"), [(0.06, "collapsed"), (0.1, "warming_up")])
+def test_fall_of_the_scale_is_measured_per_100_steps_also_in_long_epochs(
+    fall: float, kind: Kind
+) -> None:
+    """Epochs of 400 steps, in which log sigma may move by 0.08."""
+    reports = [
+        report(epoch, step=400 * epoch, rate_nats=0.0, sigma=math.exp(-fall * epoch))
+        for epoch in range(1, 4)
+    ]
+    assert judge(history(reports), Limits()).kind == kind
+
+
 def test_scale_is_not_settled_before_it_was_watched_for_100_steps() -> None:
     limits = Limits(steps=1)
     trial = verdicts(lambda epoch: report(epoch, rate_nats=0.0, sigma=0.5), limits=limits)

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.trials import EPOCHS
+from tests.trials import trial_config as config
 from tests.unit.service.fakes import Diary, Event, FakeLedger, FakeTracker, KilledError
 from tune_vae.data import Splits
 from tune_vae.science.health import Kind, Limits, Verdict
@@ -15,33 +17,8 @@ from tune_vae.service.journey import Decision, run_pack
 from tune_vae.spec.trial import TrialConfig
 from tune_vae.training.checkpoint import CheckpointStore
 
-EPOCHS = 4
 HOPELESS = Decision(stop=True, verdict=Verdict(Kind.HOPELESS, "far behind"))
 LOST = Decision(stop=True, verdict=None)
-
-
-def config(trial: int = 0, **changes: object) -> TrialConfig:
-    values = {
-        "study": "journey",
-        "trial": trial,
-        "seed": trial,
-        "data": {"digits": {}},
-        "shape": (1, 8, 8),
-        "levels": 17,
-        "network": {"mlp": {"hidden": [16]}},
-        "latent_dim": 4,
-        "likelihood": {"gaussian": {}},
-        "sigma": {"optimal": {}},
-        "schedule": {"constant": {}},
-        "beta_norm": 0.01,
-        "lr": 3e-3,
-        "weight_decay": 0.0,
-        "grad_clip": None,
-        "epochs": EPOCHS,
-        "batch_size": 64,
-        "objective": ("bits_per_dim",),
-    }
-    return TrialConfig.model_validate(values | changes)
 
 
 def collapsing(trial: int = 0) -> TrialConfig:

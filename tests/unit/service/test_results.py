@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from tests.unit.service.test_journey import config
+from tests.trials import trial_config
 from tune_vae.science.health import Kind
 from tune_vae.service.results import StudyResults, TrialRow
 
@@ -12,7 +12,7 @@ from tune_vae.service.results import StudyResults, TrialRow
 def row(trial: int, *values: float, kind: str = "healthy", state: str = "ended") -> TrialRow:
     """A row of a study; finished if it has values."""
     return TrialRow(
-        config=config(trial),
+        config=trial_config(trial),
         state=state,
         finished=bool(values),
         kind=kind if state == "ended" else "",

@@ -106,6 +106,22 @@ def test_torn_checkpoint_is_refused(tmp_path: Path, share: float) -> None:
         load(path)
 
 
+@pytest.mark.parametrize("zipped", [True, False])
+def test_code_in_a_checkpoint_is_refused_and_never_run(tmp_path: Path, zipped: bool) -> None:
+    path, crater = tmp_path / "last.pt", tmp_path / "crater"
+    content = CHECKPOINT | {"config": Bomb(crater)}
+    if zipped:
+        torch.save(content, path)
+    else:
+        path.write_bytes(pickle.dumps(content, protocol=2))
+    with pytest.raises(CheckpointError, match="not a readable checkpoint"):
+        load(path)
+    assert not crater.exists()
+    if not zipped:  # The bomb is real: pickle itself sets it off.
+        pickle.load(io.BytesIO(path.read_bytes()))
+        assert crater.exists()
+
+
 def test_garbage_is_refused_in_one_way_only(tmp_path: Path) -> None:
     """The unpickler meets damage as KeyError, IndexError, UnicodeDecodeError and others."""
     path, generator = tmp_path / "last.pt", random.Random(0)
@@ -124,22 +140,6 @@ def test_file_of_another_program_is_refused(tmp_path: Path, stranger: object) ->
     torch.save(stranger, path)
     with pytest.raises(CheckpointError, match="not a checkpoint of tune_vae"):
         load(path)
-
-
-@pytest.mark.parametrize("zipped", [True, False])
-def test_code_in_a_checkpoint_is_refused_and_never_run(tmp_path: Path, zipped: bool) -> None:
-    path, crater = tmp_path / "last.pt", tmp_path / "crater"
-    content = CHECKPOINT | {"config": Bomb(crater)}
-    if zipped:
-        torch.save(content, path)
-    else:
-        path.write_bytes(pickle.dumps(content, protocol=2))
-    with pytest.raises(CheckpointError, match="not a readable checkpoint"):
-        load(path)
-    assert not crater.exists()
-    if not zipped:  # The bomb is real: pickle itself sets it off.
-        pickle.load(io.BytesIO(path.read_bytes()))
-        assert crater.exists()
 
 
 def test_store_keeps_last_previous_and_best_of_each_trial(tmp_path: Path) -> None:

@@ -63,7 +63,7 @@ def test_log_prob_agrees_with_exact_arithmetic(
 
 
 @pytest.mark.parametrize(
-    ("dtype", "relative"), [(torch.float64, 1e-9), (torch.float32, 2e-4)], ids=str
+    ("dtype", "relative"), [(torch.float64, 1e-11), (torch.float32, 2e-4)], ids=str
 )
 def test_mean_agrees_with_exact_arithmetic(dtype: torch.dtype, relative: float) -> None:
     params = naturals(dtype)

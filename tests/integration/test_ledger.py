@@ -1,0 +1,797 @@
+"""The ledger on real Optuna with SQLite, without Ray."""
+
+import os
+import socket
+import sqlite3
+import threading
+import time
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from optuna.trial import FrozenTrial, TrialState
+
+from tests.factories import report
+from tests.integration.elsewhere import (
+    HEALTHY,
+    dying_owner,
+    finish,
+    open_ledger,
+    search_all,
+    search_here_and_elsewhere,
+    train,
+)
+from tests.trials import DIGEST, EPOCHS, LEVELS, SHAPE, study
+from tune_vae.errors import StorageError, StudyError
+from tune_vae.science.health import Kind, Verdict
+from tune_vae.service import ledger as module
+from tune_vae.service.journey import Decision, TrialResult
+from tune_vae.service.ledger import OptunaLedger, plugin_problems, read_rows
+from tune_vae.service.results import TrialRow
+from tune_vae.spec.study import StudySpec
+from tune_vae.spec.trial import TrialConfig
+
+COLLAPSED = Verdict(Kind.COLLAPSED, "latents unused")
+DIVERGED = Verdict(Kind.DIVERGED, "loss not finite")
+ELSEWHERE = f"not-{socket.gethostname()} 1 1"
+
+
+def optuna_study(spec: StudySpec) -> optuna.Study:
+    return optuna.load_study(study_name=spec.name, storage=spec.storage.ledger)
+
+
+def rows_of(spec: StudySpec) -> list[FrozenTrial]:
+    """Optuna's own rows, as another program would read them."""
+    return optuna_study(spec).get_trials()
+
+
+def states(spec: StudySpec) -> list[TrialState]:
+    return [row.state for row in rows_of(spec)]
+
+
+def one(pack: list[TrialConfig] | None) -> TrialConfig:
+    assert pack is not None
+    (config,) = pack
+    return config
+
+
+def trial_row(spec: StudySpec, number: int) -> TrialRow:
+    rows = read_rows(spec)
+    assert rows is not None
+    (row,) = [row for row in rows if row.trial == number]
+    return row
+
+
+def stop(ledger: OptunaLedger, config: TrialConfig, verdict: Verdict, epoch: int = 1) -> None:
+    """End a trial in an epoch by a verdict of its health."""
+    last = report(epoch, trial=config.trial, bits_per_dim=9.0)
+    assert ledger.report(last, verdict) == Decision(stop=True, verdict=verdict)
+    ledger.commit(TrialResult(config.trial, verdict, False, (), None, last))
+
+
+def disown(spec: StudySpec, number: int, owner: str) -> None:
+    """Let a running row belong to someone else."""
+    (row,) = [row for row in rows_of(spec) if row.number == number]
+    storage = optuna_study(spec)._storage
+    storage.set_trial_user_attr(row._trial_id, "owner", owner)
+
+
+def silence(spec: StudySpec, seconds: float) -> None:
+    """Move all heartbeats into the past."""
+    with closing(sqlite3.connect(spec.storage.ledger.removeprefix("sqlite:///"))) as database:
+        database.execute(
+            "UPDATE trial_heartbeats SET heartbeat = datetime(heartbeat, ?)",
+            (f"-{seconds} seconds",),
+        )
+        database.commit()
+
+
+# What is told
+
+
+def test_study_ends_when_its_budget_is_spent_to_the_trial(folder: Path) -> None:
+    spec = study(folder, budget={"trials": 7})
+    assert search_all(spec) == list(range(7))
+    assert open_ledger(spec).ask_pack(1) is None
+    assert states(spec) == [TrialState.COMPLETE] * 7
+
+
+def test_larger_budget_continues_an_ended_study(folder: Path) -> None:
+    search_all(study(folder, budget={"trials": 2}))
+    assert search_all(study(folder, budget={"trials": 5})) == [2, 3, 4]
+
+
+def test_healthy_trial_is_complete_with_its_best_value(folder: Path) -> None:
+    spec = study(folder)
+    ledger = open_ledger(spec)
+    config = one(ledger.ask_pack(1))
+    last = train(ledger, config, epochs=EPOCHS)
+    best = replace(report(2, bits_per_dim=2.5, sigma=0.2), trial=config.trial)
+    last = replace(last, sigma=0.1)
+    ledger.commit(TrialResult(config.trial, HEALTHY, True, (2.5,), best, last))
+    (row,) = rows_of(spec)
+    assert row.state is TrialState.COMPLETE
+    assert row.value == 2.5
+    assert sorted(row.intermediate_values) == list(range(1, EPOCHS + 1))
+    assert trial_row(spec, 0).best == best
+    assert trial_row(spec, 0).last == last
+
+
+@pytest.mark.parametrize("verdict", [COLLAPSED, DIVERGED])
+def test_collapse_and_divergence_are_pruned_and_infeasible_but_never_failed(
+    folder: Path, verdict: Verdict
+) -> None:
+    spec = study(folder)
+    ledger = open_ledger(spec)
+    stop(ledger, one(ledger.ask_pack(1)), verdict)
+    (row,) = rows_of(spec)
+    assert row.state is TrialState.PRUNED
+    assert row.constraints == {verdict.kind.value: 1.0}
+    ended = trial_row(spec, 0)
+    assert (ended.ended, ended.finished) == (True, False)
+    assert (ended.kind, ended.reason) == (verdict.kind.value, verdict.reason)
+
+
+def test_numbers_that_are_not_finite_survive_the_ledger(folder: Path) -> None:
+    spec = study(folder)
+    ledger = open_ledger(spec)
+    config = one(ledger.ask_pack(1))
+    bad = report(
+        1,
+        trial=config.trial,
+        neg_elbo=float("inf"),
+        bits_per_dim=float("nan"),
+        rate_per_latent_nats=(float("nan"), 1.0),
+    )
+    ledger.report(bad, DIVERGED)
+    ledger.commit(TrialResult(config.trial, DIVERGED, False, (), None, bad))
+    last = trial_row(spec, 0).last
+    assert repr(last) == repr(bad)
+
+
+def test_broken_trial_is_failed_and_not_tried_again(folder: Path) -> None:
+    spec = study(folder, budget={"trials": 1})
+    ledger = open_ledger(spec)
+    ledger.fail([one(ledger.ask_pack(1)).trial], "ValueError: no such layer", again=False)
+    assert states(spec) == [TrialState.FAIL]
+    assert ledger.ask_pack(1) is None
+    ended = trial_row(spec, 0)
+    assert (ended.ended, ended.kind) == (True, "failed")
+    assert ended.reason == "ValueError: no such layer"
+
+
+def test_no_row_is_left_running_at_the_end_of_a_mixed_study(folder: Path) -> None:
+    spec = study(folder, budget={"trials": 6})
+    ledger = open_ledger(spec)
+    for number in range(6):
+        config = one(ledger.ask_pack(1))
+        if number % 3 == 0:
+            stop(ledger, config, DIVERGED)
+        elif number % 3 == 1:
+            finish(ledger, config)
+        else:
+            ledger.fail([config.trial], "broke", again=False)
+    assert ledger.ask_pack(1) is None
+    assert TrialState.RUNNING not in states(spec)
+    rows = read_rows(spec)
+    assert rows is not None
+    assert [row.kind for row in rows] == ["diverged", "healthy", "failed"] * 2
+
+
+def test_search_stops_when_trial_after_trial_breaks(folder: Path) -> None:
+    ledger = open_ledger(study(folder))
+    for _ in range(module.ERRORS_IN_A_ROW):
+        ledger.fail([one(ledger.ask_pack(1)).trial], "no module named nets", again=False)
+    with pytest.raises(StudyError, match=r"trials all broke.*no module named nets"):
+        ledger.ask_pack(1)
+
+
+def test_whoever_mended_the_fault_may_go_on_with_the_study(folder: Path) -> None:
+    spec = study(folder, budget={"trials": module.ERRORS_IN_A_ROW + 1})
+    broken = open_ledger(spec)
+    for _ in range(module.ERRORS_IN_A_ROW):
+        broken.fail([one(broken.ask_pack(1)).trial], "typo", again=False)
+    assert search_all(spec) == [module.ERRORS_IN_A_ROW]
+
+
+def test_sparse_faults_do_not_stop_a_search(folder: Path) -> None:
+    ledger = open_ledger(study(folder))
+    for number in range(2 * module.ERRORS_IN_A_ROW):
+        config = one(ledger.ask_pack(1))
+        if number % 2:
+            finish(ledger, config)
+        else:
+            ledger.fail([config.trial], "now and then", again=False)
+    assert ledger.ask_pack(1)
+
+
+def test_study_of_two_objectives_is_complete_with_both_values(folder: Path) -> None:
+    spec = study(folder, objective=["rate_nats", "mse"], budget={"trials": 3})
+    assert search_all(spec) == [0, 1, 2]
+    expected = report(1)
+    assert [row.values for row in rows_of(spec)] == [[expected.rate_nats, expected.mse]] * 3
+    rows = read_rows(spec)
+    assert rows is not None
+    assert all(row.finished and len(row.values) == 2 for row in rows)
+
+
+# What is asked
+
+
+def test_pack_has_the_graph_in_common_and_nothing_else(folder: Path) -> None:
+    spec = study(
+        folder,
+        network={"mlp": {"hidden": {"choice": [[16], [32]]}}},
+        latent_dim={"int": [2, 16]},
+        search={
+            "likelihood": {"choice": ["gaussian", "continuous_bernoulli"]},
+            "sigma": {"choice": ["shared", "optimal"]},
+            "schedule": {"choice": ["constant", {"linear": {"warmup": {"uniform": [0.1, 0.5]}}}]},
+        },
+        train={"batch_size": {"choice": [32, 64]}},
+        budget={"trials": 40},
+    )
+    ledger = open_ledger(spec)
+    packs = [ledger.ask_pack(4) for _ in range(5)]
+    keys = []
+    for pack in packs:
+        assert pack is not None
+        assert len(pack) == 4
+        assert len({config.member().pack_key() for config in pack}) == 1
+        assert len({config.beta_norm for config in pack}) == 4
+        assert len({config.lr for config in pack}) == 4
+        keys.append(pack[0].member().pack_key())
+    assert len(set(keys)) > 1
+
+
+def test_last_pack_is_no_larger_than_the_budget(folder: Path) -> None:
+    ledger = open_ledger(study(folder, budget={"trials": 6}))
+    first, second, third = (ledger.ask_pack(4) for _ in range(3))
+    assert first is not None
+    assert second is not None
+    assert [len(first), len(second)] == [4, 2]
+    assert third is None
+
+
+def suggestions(spec: StudySpec, count: int, *, restart_after: int = -1) -> list[Any]:
+    """What a search of one trial at a time is suggested."""
+    ledger, drawn = open_ledger(spec), []
+    for number in range(count):
+        if number == restart_after:
+            ledger = open_ledger(spec)
+        config = one(ledger.ask_pack(1))
+        drawn.append((config.beta_norm, config.lr))
+        finish(ledger, config)
+    return drawn
+
+
+@pytest.fixture
+def three_folders(folder: Path, empty_ledger: Path) -> list[Path]:
+    folders = [folder / name for name in "abc"]
+    for one_of_them in folders:
+        one_of_them.mkdir()
+        (one_of_them / "studies.db").write_bytes(empty_ledger.read_bytes())
+    return folders
+
+
+def test_same_seed_is_suggested_the_same_also_after_a_restart(three_folders: list[Path]) -> None:
+    a, b, c = (study(place, budget={"trials": 14}) for place in three_folders)
+    expected = suggestions(a, 14)
+    assert suggestions(b, 14, restart_after=12) == expected
+    assert len(set(expected)) == 14
+    other = study(three_folders[2], train={"seed": 1}, budget={"trials": 14})
+    assert suggestions(other, 1) != expected[:1]
+    assert c.name == other.name
+
+
+def test_any_seed_of_a_study_can_be_searched_with(folder: Path) -> None:
+    spec = study(folder, train={"seed": 2**63 - 1}, budget={"trials": 2})
+    assert search_all(spec) == [0, 1]
+
+
+def test_sampler_of_a_finite_space_runs_to_the_end_of_the_budget(folder: Path) -> None:
+    spec = study(
+        folder,
+        search={"beta_norm": {"choice": [0.1, 1.0]}, "lr": {"choice": [0.001, 0.01]}},
+        sampler="BruteForceSampler",
+        budget={"trials": 6},
+    )
+    ledger = open_ledger(spec)
+    seen = []
+    while (pack := ledger.ask_pack(1)) is not None:
+        config = one(pack)
+        seen.append((config.beta_norm, config.lr))
+        finish(ledger, config)
+    assert len(set(seen[:4])) == 4
+    assert states(spec) == [TrialState.COMPLETE] * 6
+
+
+def test_sampler_that_cannot_search_a_space_says_so_and_leaves_nothing_running(
+    folder: Path,
+) -> None:
+    spec = study(folder, sampler="BruteForceSampler")
+    with pytest.raises(StudyError, match=r"sampler `BruteForceSampler` cannot .*step"):
+        open_ledger(spec).ask_pack(1)
+    assert TrialState.RUNNING not in states(spec)
+    assert read_rows(spec) == []
+
+
+def test_median_pruner_gives_up_a_hopeless_trial_and_says_why(folder: Path) -> None:
+    spec = study(folder, pruner={"MedianPruner": {"n_startup_trials": 3, "n_warmup_steps": 2}})
+    ledger = open_ledger(spec)
+    for _ in range(3):
+        finish(ledger, one(ledger.ask_pack(1)))
+    config = one(ledger.ask_pack(1))
+    worse = [report(n, trial=config.trial, bits_per_dim=7.0 + 1 / n) for n in (1, 2)]
+    assert ledger.report(worse[0], HEALTHY) == Decision()
+    decision = ledger.report(worse[1], HEALTHY)
+    assert decision.stop
+    assert decision.verdict is not None
+    assert decision.verdict.kind is Kind.HOPELESS
+    assert decision.verdict.reason == (
+        "bits_per_dim 7.500 in epoch 2; the median of 3 finished trials had 3.500"
+    )
+    ledger.commit(TrialResult(config.trial, decision.verdict, False, (8.0,), *worse))
+    row = rows_of(spec)[config.trial]
+    assert row.state is TrialState.PRUNED
+    assert row.constraints == {}
+
+
+def test_epochs_of_a_warm_up_are_compared_with_nothing(folder: Path) -> None:
+    spec = study(folder, pruner={"MedianPruner": {"n_startup_trials": 1}})
+    ledger = open_ledger(spec)
+    finish(ledger, one(ledger.ask_pack(1)))
+    config = one(ledger.ask_pack(1))
+    warming_up = report(2, trial=config.trial, kl_weight=0.3, bits_per_dim=99.0)
+    assert ledger.report(warming_up, HEALTHY) == Decision()
+    assert rows_of(spec)[1].intermediate_values == {}
+    assert trial_row(spec, 1).epoch == 2
+
+
+def test_repeated_report_is_noted_once(folder: Path) -> None:
+    spec = study(folder)
+    ledger = open_ledger(spec)
+    config = one(ledger.ask_pack(1))
+    first = report(1, trial=config.trial, bits_per_dim=3.0)
+    ledger.report(first, HEALTHY)
+    assert ledger.report(first, HEALTHY) == Decision()
+    assert rows_of(spec)[0].intermediate_values == {1: 3.0}
+
+
+# What is taken over
+
+
+def test_rows_of_a_killed_process_are_taken_over_at_once(folder: Path) -> None:
+    spec = study(folder, budget={"trials": 2})
+    with dying_owner(spec, epochs=2) as theirs:
+        ledger = open_ledger(spec)
+    config = one(ledger.ask_pack(1))
+    assert config == theirs
+    assert trial_row(spec, config.trial).attempts == 2
+    assert trial_row(spec, config.trial).epoch == 2
+    finish(ledger, config, begun=2)
+    assert search_all(spec) == [2]
+    rows = read_rows(spec)
+    assert rows is not None
+    assert [(row.trial, row.attempts, row.kind) for row in rows] == [
+        (0, 2, "healthy"),
+        (2, 1, "healthy"),
+    ]
+    assert sorted(rows_of(spec)[1].intermediate_values) == list(range(1, EPOCHS + 1))
+    assert states(spec) == [TrialState.FAIL, TrialState.COMPLETE, TrialState.COMPLETE]
+
+
+def test_rows_of_a_living_process_are_not_taken(folder: Path) -> None:
+    spec = study(folder, budget={"trials": 2})
+    ledger = open_ledger(spec)
+    with dying_owner(spec, epochs=1) as theirs:
+        mine = one(ledger.ask_pack(1))
+        assert mine.trial != theirs.trial
+        assert ledger.ask_pack(1) == []
+        finish(ledger, mine)
+        assert ledger.ask_pack(1) == []
+    assert one(ledger.ask_pack(1)) == theirs
+
+
+def test_process_that_has_the_number_of_a_dead_one_is_not_taken_for_it(folder: Path) -> None:
+    spec = study(folder, budget={"trials": 1})
+    gone = open_ledger(spec)
+    config = one(gone.ask_pack(1))
+    disown(spec, 0, f"{socket.gethostname()} {os.getpid()} 1")
+    assert one(open_ledger(spec).ask_pack(1)) == config
+
+
+def test_row_of_another_machine_is_taken_only_after_the_grace_period(folder: Path) -> None:
+    spec = study(folder, budget={"trials": 1})
+    config = one(open_ledger(spec).ask_pack(1))
+    disown(spec, 0, ELSEWHERE)
+    ledger = open_ledger(spec)
+    silence(spec, module.GRACE_SECONDS - 20)
+    assert ledger.ask_pack(1) == []
+    silence(spec, 30)
+    assert one(ledger.ask_pack(1)) == config
+    assert trial_row(spec, 0).attempts == 2
+
+
+def test_beat_keeps_a_row_from_being_taken(folder: Path) -> None:
+    spec = study(folder, budget={"trials": 1})
+    owner = open_ledger(spec)
+    owner.ask_pack(1)
+    disown(spec, 0, ELSEWHERE)
+    silence(spec, module.GRACE_SECONDS + 10)
+    owner.beat()
+    assert open_ledger(spec).ask_pack(1) == []
+
+
+def test_row_without_a_beat_is_found_stale_as_well(folder: Path) -> None:
+    spec = study(folder, budget={"trials": 1})
+    config = one(open_ledger(spec).ask_pack(1))
+    disown(spec, 0, ELSEWHERE)
+    with closing(sqlite3.connect(folder / "studies.db")) as database:
+        database.execute("DELETE FROM trial_heartbeats")
+        database.commit()
+    ledger = open_ledger(spec)
+    assert ledger.ask_pack(1) == []
+    silence(spec, module.GRACE_SECONDS + 10)
+    assert one(ledger.ask_pack(1)) == config
+
+
+def test_row_whose_process_died_before_it_knew_its_parameters_is_replaced(folder: Path) -> None:
+    spec = study(folder, budget={"trials": 2})
+    with dying_owner(study(folder, study="other"), epochs=0):
+        pass
+    dead = rows_of(study(folder, study="other"))[0].user_attrs["owner"]
+    open_ledger(spec)
+    optuna_study(spec)._storage.create_new_trial(optuna_study(spec)._study_id)
+    disown(spec, 0, dead)
+    assert search_all(spec) == [1, 2]
+    assert states(spec) == [TrialState.FAIL, TrialState.COMPLETE, TrialState.COMPLETE]
+    rows = read_rows(spec)
+    assert rows is not None
+    assert [row.trial for row in rows] == [1, 2]
+
+
+def test_death_between_the_end_of_a_row_and_its_successor_is_mended(folder: Path) -> None:
+    spec = study(folder, budget={"trials": 1})
+    gone = open_ledger(spec)
+    config = one(gone.ask_pack(1))
+    train(gone, config, epochs=3)
+    storage, row = optuna_study(spec)._storage, rows_of(spec)[0]
+    storage.set_trial_user_attr(row._trial_id, "interrupted", "its process died")
+    storage.set_trial_state_values(row._trial_id, TrialState.FAIL)
+    assert trial_row(spec, 0).state == "waiting"
+    ledger = open_ledger(spec)
+    assert one(ledger.ask_pack(1)) == config
+    assert (trial_row(spec, 0).attempts, trial_row(spec, 0).epoch) == (2, 3)
+    finish(ledger, config, begun=3)
+    assert ledger.ask_pack(1) is None
+
+
+@pytest.mark.parametrize("owner", ["here", "elsewhere"])
+def test_death_between_verdict_and_end_loses_nothing(folder: Path, owner: str) -> None:
+    spec = study(folder, budget={"trials": 1})
+    gone = open_ledger(spec)
+    config = one(gone.ask_pack(1))
+    train(gone, config, epochs=EPOCHS)
+    storage, row = optuna_study(spec)._storage, rows_of(spec)[0]
+    storage.set_trial_user_attr(row._trial_id, "verdict", "healthy")
+    storage.set_trial_user_attr(row._trial_id, "reason", "written just before the kill")
+    disown(spec, 0, f"{socket.gethostname()} 1 1" if owner == "here" else ELSEWHERE)
+    silence(spec, module.GRACE_SECONDS + 10)
+    ledger = open_ledger(spec)
+    assert one(ledger.ask_pack(1)) == config
+    ledger.report(report(EPOCHS, trial=0, bits_per_dim=3.0 + 1 / EPOCHS), HEALTHY)
+    ledger.commit(TrialResult(0, HEALTHY, True, (3.1,), None, report(EPOCHS)))
+    assert states(spec) == [TrialState.FAIL, TrialState.COMPLETE]
+    assert trial_row(spec, 0).finished
+
+
+def test_lineage_that_two_processes_mended_at_once_is_run_once(folder: Path) -> None:
+    spec = study(folder, budget={"trials": 2})
+    ledger = open_ledger(spec)
+    config = one(ledger.ask_pack(1))
+    ledger.release()
+    optuna_study(spec).add_trial(rows_of(spec)[1])
+    assert states(spec) == [TrialState.FAIL, TrialState.WAITING, TrialState.WAITING]
+    assert one(ledger.ask_pack(1)) == config
+    assert ledger.ask_pack(1) == []
+    # And the one that is left goes on to be taken over.
+    ledger.release()
+    assert one(ledger.ask_pack(1)) == config
+    finish(ledger, config)
+    finish(ledger, one(ledger.ask_pack(1)))
+    assert ledger.ask_pack(1) is None
+    assert [row.state for row in rows_of(spec) if row.state is TrialState.COMPLETE]
+    rows = read_rows(spec)
+    assert rows is not None
+    assert [(row.attempts, row.kind) for row in rows] == [(3, "healthy"), (1, "healthy")]
+
+
+def test_trial_that_is_interrupted_without_ever_finishing_an_epoch_is_given_up(
+    folder: Path,
+) -> None:
+    spec = study(folder, budget={"trials": 1, "retries": 2})
+    ledger = open_ledger(spec)
+    for _ in range(3):
+        config = one(ledger.ask_pack(1))
+        ledger.fail([config.trial], "its worker died", again=True)
+    assert ledger.ask_pack(1) is None
+    ended = trial_row(spec, 0)
+    assert ended.kind == "failed"
+    assert ended.reason == "interrupted 3 times without finishing an epoch: its worker died"
+    assert TrialState.RUNNING not in states(spec)
+
+
+def test_trial_whose_machines_fall_silent_is_given_up_as_well(folder: Path) -> None:
+    spec = study(folder, budget={"trials": 1, "retries": 0})
+    open_ledger(spec).ask_pack(1)
+    disown(spec, 0, ELSEWHERE)
+    silence(spec, module.GRACE_SECONDS + 10)
+    assert open_ledger(spec).ask_pack(1) is None
+    assert "its machine fell silent" in trial_row(spec, 0).reason
+
+
+def test_trial_that_makes_progress_is_never_given_up(folder: Path) -> None:
+    spec = study(folder, budget={"trials": 1, "retries": 0}, train={"epochs": 6})
+    ledger = open_ledger(spec)
+    for epoch in range(5):
+        config = one(ledger.ask_pack(1))
+        train(ledger, config, epochs=epoch + 1, begun=epoch)
+        ledger.fail([config.trial], "its worker died", again=True)
+    finish(ledger, one(ledger.ask_pack(1)), begun=5)
+    assert trial_row(spec, 0).finished
+    assert trial_row(spec, 0).attempts == 6
+
+
+def test_released_trials_wait_for_whoever_comes_next(folder: Path) -> None:
+    spec = study(folder, budget={"trials": 2})
+    ledger = open_ledger(spec)
+    pack = ledger.ask_pack(2)
+    assert pack is not None
+    train(ledger, pack[0], epochs=2)
+    ledger.release()
+    assert [trial_row(spec, number).state for number in (0, 1)] == ["waiting", "waiting"]
+    successor = open_ledger(spec)
+    assert [one(successor.ask_pack(2)), one(successor.ask_pack(2))] == pack
+
+
+def test_owner_who_lost_a_trial_is_told_to_stop_and_changes_nothing(folder: Path) -> None:
+    spec = study(folder, budget={"trials": 1})
+    slept = open_ledger(spec)
+    config = one(slept.ask_pack(1))
+    train(slept, config, epochs=1)
+    disown(spec, 0, ELSEWHERE)
+    silence(spec, module.GRACE_SECONDS + 10)
+    ledger = open_ledger(spec)
+    assert one(ledger.ask_pack(1)) == config
+    before = [(row.state, row.user_attrs) for row in rows_of(spec)]
+
+    late = report(2, trial=0)
+    assert slept.report(late, HEALTHY) == Decision(stop=True, verdict=None)
+    assert slept.report(late, HEALTHY) == Decision(stop=True, verdict=None)
+    slept.commit(TrialResult(0, HEALTHY, True, (0.1,), late, late))
+    slept.fail([0], "too late", again=False)
+    slept.release()
+    assert [(row.state, row.user_attrs) for row in rows_of(spec)] == before
+
+    finish(ledger, config, begun=1)
+    assert trial_row(spec, 0).values == (3.0 + 1 / EPOCHS,)
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_owner_who_lost_a_trial_without_noticing_cannot_end_it(folder: Path, again: bool) -> None:
+    spec = study(folder, budget={"trials": 1})
+    slept = open_ledger(spec)
+    slept.ask_pack(1)
+    disown(spec, 0, ELSEWHERE)
+    silence(spec, module.GRACE_SECONDS + 10)
+    ledger = open_ledger(spec)
+    ledger.ask_pack(1)
+    slept.fail([0], "too late", again=again)
+    assert states(spec) == [TrialState.FAIL, TrialState.RUNNING]
+    assert trial_row(spec, 0).state == "running"
+
+
+def test_owner_who_lost_a_trial_without_noticing_cannot_commit_it(folder: Path) -> None:
+    spec = study(folder, budget={"trials": 1})
+    slept = open_ledger(spec)
+    slept.ask_pack(1)
+    disown(spec, 0, ELSEWHERE)
+    silence(spec, module.GRACE_SECONDS + 10)
+    open_ledger(spec).ask_pack(1)
+    slept.commit(TrialResult(0, HEALTHY, True, (0.1,), report(), report()))
+    assert states(spec) == [TrialState.FAIL, TrialState.RUNNING]
+
+
+def test_two_processes_share_a_study_without_doing_a_trial_twice(folder: Path) -> None:
+    spec = study(folder, budget={"trials": 12})
+    here, there = search_here_and_elsewhere(spec)
+    assert here
+    assert there
+    assert sorted(here + there) == sorted(set(here + there))
+    assert len(here + there) == 12
+    complete = [row for row in rows_of(spec) if row.state is TrialState.COMPLETE]
+    assert len(complete) == 12
+    assert TrialState.RUNNING not in states(spec)
+
+
+def test_waiting_trials_are_never_taken_by_two_processes(folder: Path) -> None:
+    spec = study(folder, budget={"trials": 10})
+    before = open_ledger(spec)
+    before.ask_pack(10)
+    before.release()
+    here, there = search_here_and_elsewhere(spec)
+    assert here
+    assert there
+    assert sorted(here + there) == list(range(10))
+    rows = read_rows(spec)
+    assert rows is not None
+    assert [row.attempts for row in rows] == [2] * 10
+
+
+# What is refused
+
+
+@pytest.mark.parametrize(
+    ("changes", "what"),
+    [
+        ({"search": {"lr": {"log_uniform": [1e-4, 1e-2]}}}, "search space"),
+        ({"train": {"epochs": 9}}, "search space, epochs"),
+        ({"objective": "mse"}, "objective"),
+    ],
+)
+def test_study_goes_on_only_with_the_space_it_began_with(
+    folder: Path, changes: dict[str, Any], what: str
+) -> None:
+    open_ledger(study(folder))
+    with pytest.raises(StudyError, match=what):
+        open_ledger(study(folder, **changes))
+
+
+def test_study_goes_on_only_with_the_data_it_began_with(folder: Path) -> None:
+    spec = study(folder)
+    open_ledger(spec)
+    with pytest.raises(StudyError, match="data set"):
+        OptunaLedger(spec, shape=SHAPE, levels=LEVELS, digest=DIGEST[::-1])
+
+
+def test_budget_and_pack_may_change_freely(folder: Path) -> None:
+    open_ledger(study(folder))
+    changed = study(folder, budget={"trials": 99, "retries": 9}, train={"pack": 3})
+    pack = open_ledger(changed).ask_pack(3)
+    assert pack is not None
+    assert len(pack) == 3
+
+
+@pytest.mark.parametrize(
+    ("changes", "message", "tip"),
+    [
+        ({"sampler": "TPESampler"}, None, None),
+        ({"sampler": {"TPESampler": {"n_startup_trials": 3}}}, None, None),
+        ({"sampler": "optuna.samplers:RandomSampler"}, None, None),
+        ({"pruner": "NopPruner"}, None, None),
+        (
+            {"pruner": {"PatientPruner": {"wrapped_pruner": {"MedianPruner": {}}, "patience": 2}}},
+            None,
+            None,
+        ),
+        ({"sampler": "TPESample"}, "unknown sampler `TPESample`", "did you mean `TPESampler`?"),
+        ({"sampler": {"TPESampler": {"trials": 3}}}, "sampler `TPESampler` does not take", ""),
+        ({"sampler": "no_such_module:Sampler"}, "no_such_module", ""),
+        ({"sampler": "optuna.samplers:Nothing"}, "Nothing", ""),
+        (
+            {"pruner": "MedianPrune"},
+            "unknown pruner `MedianPrune`",
+            "did you mean `MedianPruner`?",
+        ),
+        ({"pruner": {"MedianPruner": {"n_startup_trials": -1}}}, "pruner `MedianPruner`", ""),
+    ],
+)
+def test_problems_of_sampler_and_pruner_are_found_before_the_search(
+    changes: dict[str, Any], message: str | None, tip: str | None
+) -> None:
+    found = plugin_problems(study(**changes))
+    if message is None:
+        assert found == []
+    else:
+        (problem,) = found
+        assert message in problem.message
+        assert problem.tip == tip
+        assert problem.path == tuple(key for key in changes)
+
+
+# What the storage does
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "hunter2",
+        "postgresql://user:hunter2@localhost:port/none",
+        "postgresql://user:hunter2@127.0.0.1:9/none",
+        "nosuchdatabase://user:hunter2@127.0.0.1/none",
+        "mysql+nosuchdriver://user:hunter2@127.0.0.1/none",
+        "sqlite:////proc/hunter2/none.db",
+        "sqlite:////dev/null/none.db",
+    ],
+)
+def test_storage_that_cannot_be_opened_is_told_at_once_without_its_password(url: str) -> None:
+    spec = study(storage={"ledger": url})
+    begin = time.monotonic()
+    with pytest.raises(StorageError) as caught:
+        open_ledger(spec)
+    assert time.monotonic() - begin < 5
+    assert "ledger" in str(caught.value)
+    if "sqlite" not in url:
+        assert "hunter2" not in str(caught.value)
+        with pytest.raises(StorageError) as read:
+            read_rows(spec)
+        assert "hunter2" not in str(read.value)
+
+
+def test_file_that_is_no_database_is_refused_and_left_as_it_was(tmp_path: Path) -> None:
+    (tmp_path / "studies.db").write_text("my thesis\n" * 1000)
+    with pytest.raises(StorageError, match="not a database"):
+        open_ledger(study(tmp_path))
+    assert (tmp_path / "studies.db").read_text() == "my thesis\n" * 1000
+
+
+def test_database_that_does_not_answer_for_a_while_costs_no_trial(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LOCK_SECONDS", 0.05)
+    spec = study(folder, budget={"trials": 2})
+    ledger = open_ledger(spec)
+    config = one(ledger.ask_pack(1))
+    with closing(sqlite3.connect(folder / "studies.db", check_same_thread=False)) as other:
+        other.isolation_level = None
+        other.execute("BEGIN IMMEDIATE")
+        with (
+            pytest.raises(sqlite3.OperationalError),
+            closing(sqlite3.connect(folder / "studies.db", timeout=0)) as probe,
+        ):
+            probe.execute("BEGIN IMMEDIATE")
+        unlock = threading.Timer(1.0, other.execute, ["COMMIT"])
+        unlock.start()
+        finish(ledger, config)
+        unlock.join()
+    assert trial_row(spec, 0).finished
+    finish(ledger, one(ledger.ask_pack(1)))
+
+
+def test_database_that_never_answers_again_is_told_after_a_while(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LOCK_SECONDS", 0.05)
+    monkeypatch.setattr(module, "PATIENCE_SECONDS", 0.5)
+    ledger = open_ledger(study(folder))
+    config = one(ledger.ask_pack(1))
+    with closing(sqlite3.connect(folder / "studies.db")) as other:
+        other.isolation_level = None
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StorageError, match="locked"):
+            ledger.report(report(1, trial=config.trial), HEALTHY)
+    # Once it is back, nothing was lost.
+    finish(ledger, config)
+
+
+def test_spent_time_adds_up_over_all_commands(folder: Path) -> None:
+    spec = study(folder)
+    open_ledger(spec).spend(10)
+    later = open_ledger(spec)
+    later.spend(5)
+    assert later.spent_seconds() == 15
+
+
+def test_study_that_never_began_has_no_rows_and_reading_begins_none(tmp_path: Path) -> None:
+    assert read_rows(study(tmp_path)) is None
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_other_study_in_the_same_database_is_not_mixed_up(folder: Path) -> None:
+    assert search_all(study(folder, study="one", budget={"trials": 2})) == [0, 1]
+    assert read_rows(study(folder, study="other")) is None
+    assert search_all(study(folder, study="other", budget={"trials": 3})) == [0, 1, 2]

@@ -1,0 +1,129 @@
+"""Whether the numbers of a study can be compared, and whether each knob turns something."""
+
+import pytest
+
+from tests.unit.spec.studies import study
+from tune_vae.data import Splits
+from tune_vae.errors import Problem
+from tune_vae.spec.soundness import faults
+
+BOTH = "{choice: [gaussian, continuous_bernoulli]}"
+WITH_BERNOULLI = "{choice: [gaussian, bernoulli]}"
+OPEN_BETA = "{log_uniform: [0.1, 1]}"
+
+
+def found(
+    data: Splits,
+    *,
+    beta: str = OPEN_BETA,
+    likelihood: str = "gaussian",
+    sigma: str = "",
+    **more: str,
+) -> list[Problem]:
+    search = f"{{beta_norm: {beta}, likelihood: {likelihood}, sigma: {sigma}}}"
+    return faults(study(search=search, **more), data)
+
+
+@pytest.fixture(scope="module")
+def binary(digits: Splits) -> Splits:
+    halves = (images // 9 for images in (digits.train, digits.validation, digits.test))
+    return Splits(*halves, levels=2)
+
+
+@pytest.mark.parametrize("objective", ["bits_per_dim", "bits_per_dim_calibrated", "mse"])
+def test_objective_of_one_currency_ranks_every_proper_likelihood(
+    digits: Splits, objective: str
+) -> None:
+    assert found(digits, likelihood=BOTH, objective=objective) == []
+
+
+def test_improper_likelihood_cannot_be_ranked_by_bits_per_dim(digits: Splits) -> None:
+    (problem,) = found(digits, likelihood=WITH_BERNOULLI, objective="bits_per_dim")
+    assert "cannot rank `bernoulli` on data with 17 levels" in problem.message
+    assert "bits_per_dim_calibrated" in problem.tip
+    assert problem.path == ("objective",)
+
+
+def test_bernoulli_is_proper_on_binary_images(binary: Splits) -> None:
+    assert found(binary, likelihood=WITH_BERNOULLI) == []
+    assert found(binary, likelihood="bernoulli", objective="neg_elbo") == []
+
+
+@pytest.mark.parametrize("objective", ["bits_per_dim_calibrated", "mse", "rate_nats"])
+def test_improper_likelihood_is_ranked_by_what_exists_for_all(
+    digits: Splits, objective: str
+) -> None:
+    assert found(digits, likelihood=WITH_BERNOULLI, objective=objective) == []
+
+
+def test_objective_that_is_not_stated_has_its_problem_at_the_likelihood(digits: Splits) -> None:
+    (problem,) = found(digits, likelihood=WITH_BERNOULLI)
+    assert problem.path == ("search", "likelihood")
+
+
+@pytest.mark.parametrize(
+    "objective", ["neg_elbo", "distortion_nats", "[rate_nats, distortion_nats]"]
+)
+def test_own_measure_ranks_one_likelihood_only(digits: Splits, objective: str) -> None:
+    assert found(digits, objective=objective) == []
+    (problem,) = found(digits, likelihood=BOTH, objective=objective)
+    assert "cannot rank `continuous_bernoulli` and `gaussian`" in problem.message
+
+
+def test_own_measure_ranks_two_forms_of_one_likelihood(digits: Splits) -> None:
+    links = "{choice: [{gaussian: {link: sigmoid}}, {gaussian: {link: identity}}]}"
+    assert found(digits, likelihood=links, objective="neg_elbo") == []
+
+
+def test_own_measure_of_an_improper_likelihood_ranks_nothing(digits: Splits) -> None:
+    (problem,) = found(digits, likelihood="bernoulli", objective="neg_elbo")
+    assert "cannot rank `bernoulli`" in problem.message
+
+
+SIGMAS = [
+    "{fixed: {sigma: {log_uniform: [0.1, 1]}}}",
+    "{fixed: {sigma: {choice: [0.1, 0.5]}}}",
+    "{choice: [{fixed: {sigma: 0.1}}, optimal, fixed]}",
+]
+
+
+@pytest.mark.parametrize("sigma", SIGMAS)
+def test_fixed_sigma_and_beta_norm_are_not_both_searched(digits: Splits, sigma: str) -> None:
+    (problem,) = found(digits, sigma=sigma)
+    assert "are one knob" in problem.message
+    assert problem.path == ("search", "sigma")
+
+
+@pytest.mark.parametrize("sigma", SIGMAS)
+def test_fixed_sigma_may_be_searched_when_beta_norm_is_given(digits: Splits, sigma: str) -> None:
+    assert found(digits, sigma=sigma, beta="1") == []
+
+
+@pytest.mark.parametrize(
+    "sigma", ["{choice: [fixed, shared, optimal]}", "{choice: [{fixed: {sigma: 1}}, optimal]}"]
+)
+def test_one_fixed_sigma_beside_other_modes_is_no_knob(digits: Splits, sigma: str) -> None:
+    assert found(digits, sigma=sigma) == []
+
+
+def test_fixed_sigma_of_a_likelihood_without_scale_turns_nothing_twice(digits: Splits) -> None:
+    assert found(digits, likelihood="continuous_bernoulli", sigma=SIGMAS[0]) == []
+
+
+def test_batch_is_at_most_the_training_images(digits: Splits) -> None:
+    images = len(digits.train)
+    assert found(digits, train=f"{{batch_size: {images}}}") == []
+    (problem,) = found(digits, train=f"{{batch_size: {{choice: [32, {images + 1}]}}}}")
+    assert problem.path == ("train", "batch_size")
+    assert problem.message == "a batch of 1,298 is more than the 1,297 training images"
+
+
+def test_all_faults_are_found_at_once(digits: Splits) -> None:
+    problems = found(
+        digits,
+        likelihood=WITH_BERNOULLI,
+        sigma=SIGMAS[0],
+        objective="[bits_per_dim, neg_elbo]",
+        train="{batch_size: 5000}",
+    )
+    assert len(problems) == 4

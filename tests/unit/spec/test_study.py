@@ -1,0 +1,325 @@
+"""The study file as a whole."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.unit.spec.choosers import PlannedChooser, RandomChooser
+from tests.unit.spec.studies import WIDE, study, text
+from tune_vae.data.datasets.digits import Digits
+from tune_vae.errors import Problem, StudyFileError
+from tune_vae.science.health import Limits
+from tune_vae.spec.space import Fixed, Range
+from tune_vae.spec.study import (
+    GRAPH_KNOBS,
+    Budget,
+    RayOptions,
+    Storage,
+    StudySpec,
+    Training,
+    has_scale,
+)
+
+STUDIES = Path(__file__).parents[3] / "studies"
+
+
+def problems_of(source: str) -> list[Problem]:
+    with pytest.raises(StudyFileError) as refused:
+        StudySpec.parse(source)
+    return refused.value.problems
+
+
+@pytest.mark.parametrize("file", sorted(STUDIES.glob("*.yaml")), ids=lambda file: file.name)
+def test_every_study_that_comes_with_the_project_is_valid(file: Path) -> None:
+    spec = StudySpec.load(file)
+    assert spec.name == file.stem
+    assert spec.file == str(file)
+    assert spec.text == file.read_text()
+
+
+def test_what_a_study_does_not_say_has_a_default() -> None:
+    spec = study()
+    assert spec.train == Training()
+    assert spec.budget == Budget()
+    assert spec.storage == Storage()
+    assert spec.ray == RayOptions()
+    assert spec.health == Limits()
+    assert spec.objective == ("bits_per_dim",)
+    assert spec.sampler == {"TPESampler": {}}
+    assert spec.pruner == {"MedianPruner": {"n_startup_trials": 5, "n_warmup_steps": 10}}
+    assert spec.dataset() == Digits()
+    assert spec.knobs["lr"] == Fixed(1e-3)
+    assert spec.knobs["batch_size"] == Fixed(128)
+
+
+def test_empty_section_is_a_section_of_defaults() -> None:
+    empty = {"train", "health", "budget", "storage", "ray", "objective", "sampler", "pruner"}
+    assert study(**dict.fromkeys(empty, "")) == study()
+
+
+def test_what_a_study_says_is_taken() -> None:
+    spec = study(
+        data="{digits: {split_seed: 3}}",
+        objective="[rate_nats, mse]",
+        train="{epochs: 7, pack: 4, seed: 11, batch_size: 32}",
+        health="{rate_nats: 0.5, steps: 10}",
+        budget="{trials: 5, hours: 1.5, gpus_per_trial: 0, concurrency: 2, retries: 0}",
+        sampler="{QMCSampler: {scramble: true}}",
+        pruner="NopPruner",
+        storage="{ledger: 'sqlite:///a.db'}",
+        ray="{address: auto}",
+    )
+    assert spec.dataset() == Digits(split_seed=3)
+    assert spec.objective == ("rate_nats", "mse")
+    assert spec.train == Training(epochs=7, pack=4, seed=11)
+    assert spec.knobs["batch_size"] == Fixed(32)
+    assert spec.health == replace(Limits(), rate_nats=0.5, steps=10)
+    assert spec.budget == Budget(trials=5, hours=1.5, gpus_per_trial=0, concurrency=2, retries=0)
+    assert spec.sampler == {"QMCSampler": {"scramble": True}}
+    assert spec.pruner == {"NopPruner": {}}
+    assert spec.storage == Storage(ledger="sqlite:///a.db")
+    assert spec.ray.address == "auto"
+
+
+@pytest.mark.parametrize("epochs", [1, 3, 4, 100])
+def test_default_pruner_lets_a_quarter_of_the_epochs_pass(epochs: int) -> None:
+    pruner = study(train=f"{{epochs: {epochs}}}").pruner["MedianPruner"]
+    assert epochs / 4 <= pruner["n_warmup_steps"] < epochs / 4 + 1
+
+
+@pytest.mark.parametrize("name", ["a", "7", "Celeba-64_v2.1", "x" * 64, "2024-01-01"])
+def test_name_of_letters_digits_and_marks_is_taken(name: str) -> None:
+    assert study(study=name).name == name
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["..", ".hidden", "-x", "a/b", "a\\\\b", "a b", "é", "x" * 65, "true", "1.5", "[a]", "'*'"],
+)
+def test_name_that_is_no_plain_file_name_is_refused(name: str) -> None:
+    (problem,) = problems_of(text(study=f'"{name}"' if "\\" in name else name))
+    assert problem.path == ("study",)
+    assert "`study` must be a name" in problem.message
+
+
+@pytest.mark.parametrize("key", ["study", "data", "network", "latent_dim", "search"])
+def test_key_that_is_absent_or_empty_is_told_with_an_example(key: str) -> None:
+    absent = "".join(line for line in text().splitlines(True) if not line.startswith(key))
+    (missing,) = problems_of(absent)
+    assert (missing.message, missing.line) == (f"`{key}` is missing", 0)
+    (empty,) = problems_of(text(**{key: ""}))
+    assert empty.message == f"`{key}` is empty"
+    assert empty.line > 0
+    assert empty.tip == missing.tip
+    example = missing.tip.removeprefix("write `").removesuffix("`")
+    assert StudySpec.parse(absent + example + "\n").knobs
+
+
+@pytest.mark.parametrize(
+    ("key", "place"),
+    [
+        ("epochs", "it belongs in `train`"),
+        ("beta_norm", "it belongs in `search`"),
+        ("trials", "it belongs in `budget`"),
+        ("batch_size", "it belongs in `train`"),
+        ("checkpoints", "it belongs in `storage`"),
+        ("rate_nats", "it belongs in `health`"),
+        ("address", "it belongs in `ray`"),
+    ],
+)
+def test_key_of_a_section_that_stands_elsewhere_is_sent_home(key: str, place: str) -> None:
+    (top,) = problems_of(text(**{key: "1"}))
+    assert top.tip == place
+    home = place.split("`")[1]
+    other = "ray" if home != "ray" else "budget"
+    (astray,) = problems_of(text(**{other: f"{{{key}: 1}}"}))
+    assert (astray.message, astray.tip) == (f"unknown key `{key}` in `{other}`", place)
+
+
+def test_top_level_key_in_a_section_is_sent_home() -> None:
+    (problem,) = problems_of(text(train="{latent_dim: 4}"))
+    assert problem.tip == "it belongs at the top level"
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value", "says"),
+    [
+        ("train", "epochs", "0", "greater than or equal to 1"),
+        ("train", "epochs", "1.0", "must be a whole number, got `1.0`"),
+        ("train", "epochs", "true", "must be a whole number, got `true`"),
+        ("train", "epochs", "'9'", "must be a whole number, got `'9'`"),
+        ("train", "pack", "0", "greater than or equal to 1"),
+        ("train", "seed", str(2**63), "less than 9223372036854775808"),
+        ("budget", "trials", ".nan", "must be a whole number, got `.nan`"),
+        ("budget", "hours", "0", "greater than 0"),
+        ("budget", "hours", ".nan", "greater than 0"),
+        ("budget", "hours", "1:30", "must be a number, got `1:30`"),
+        ("budget", "gpus_per_trial", "-1", "greater than or equal to 0"),
+        ("budget", "cpus_per_trial", ".inf", "less than or equal to 1024"),
+        ("budget", "concurrency", "0", "greater than or equal to 1"),
+        ("budget", "retries", "-1", "greater than or equal to 0"),
+        ("health", "steps", "0", "steps must be above 0"),
+        ("health", "blind_factor", "1", "blind_factor must be above 1"),
+        ("health", "settled_log_sigma", "-1", "settled_log_sigma must not be negative"),
+        ("health", "steps", "many", "must be a whole number, got `many`"),
+        ("storage", "ledger", "[a]", "must be text, got `[a]`"),
+        ("ray", "address", "8265", "must be text, got `8265`"),
+    ],
+)
+def test_value_of_a_section_is_of_its_type_and_range(
+    section: str, key: str, value: str, says: str
+) -> None:
+    (problem,) = problems_of(text(**{section: f"{{{key}: {value}}}"}))
+    assert says in problem.message
+    assert problem.path == (section, key)
+    assert problem.column == len(f"{section}: {{{key}: ") + 1
+
+
+@pytest.mark.parametrize(
+    ("objective", "says"),
+    [
+        ("[]", "one name or two different ones"),
+        ("[mse, mse]", "one name or two different ones"),
+        ("[mse, rate_nats, neg_elbo]", "one name or two different ones"),
+        ("elbo", "unknown objective `elbo`"),
+        ("[mse, 3]", "unknown objective `3`"),
+        ("[[mse]]", "unknown objective `[mse]`"),
+        ("{mse: 1}", "unknown objective `{mse: 1}`"),
+    ],
+)
+def test_objective_is_one_known_name_or_two(objective: str, says: str) -> None:
+    problem = problems_of(text(objective=objective))[0]
+    assert says in problem.message
+    assert problem.line == 6
+
+
+def test_draw_gives_every_knob_a_value() -> None:
+    spec = study()
+    drawn = spec.draw(RandomChooser())
+    assert drawn.keys() == spec.knobs.keys()
+    assert set(GRAPH_KNOBS) < drawn.keys()
+
+
+def test_sigma_is_drawn_only_for_likelihoods_with_a_scale() -> None:
+    spec = study(
+        search="{beta_norm: 1, likelihood: {choice: [bernoulli, gaussian]}, "
+        "sigma: {choice: [shared, optimal]}}"
+    )
+    scaleless = PlannedChooser({"likelihood": "bernoulli"})
+    assert spec.draw(scaleless)["sigma"] is None
+    assert scaleless.asked == ["likelihood"]
+    scaled = PlannedChooser({"likelihood": "gaussian", "sigma": "shared"})
+    assert spec.draw(scaled)["sigma"] == {"shared": {}}
+    assert scaled.asked == ["likelihood", "sigma"]
+
+
+def test_scale_belongs_to_the_gaussian_alone() -> None:
+    assert has_scale("gaussian")
+    assert has_scale({"gaussian": {"link": "identity"}})
+    assert not has_scale("bernoulli")
+    assert not has_scale({"continuous_bernoulli": {}})
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_no_name_is_asked_with_two_meanings_in_the_widest_space(seed: int) -> None:
+    asked = RandomChooser(0)
+    spec = StudySpec.parse(WIDE)
+    for draw in range(10):
+        chooser = RandomChooser(100 * seed + draw, asked.asked)
+        assert spec.draw(chooser).keys() == spec.knobs.keys()
+
+
+def test_knobs_can_be_given_as_values() -> None:
+    spec = study()
+    knobs = spec.with_values({"beta_norm": 0.5, "lr": {"uniform": [0.1, 0.2]}})
+    assert knobs["beta_norm"] == Fixed(0.5)
+    assert knobs["lr"] == Range(0.1, 0.2)
+    assert {n: k for n, k in knobs.items() if n not in {"beta_norm", "lr"}} == {
+        n: k for n, k in spec.knobs.items() if n not in {"beta_norm", "lr"}
+    }
+    assert spec.knobs["beta_norm"] == Range(1e-3, 10.0, log=True)
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({"beta": 1.0}, "unknown key `beta`"),
+        ({"epochs": 3}, "unknown key `epochs`"),
+        ({"beta_norm": -1}, "`beta_norm` must be at least 0, got -1"),
+        ({"likelihood": "gausian"}, "unknown likelihood `gausian`"),
+        ({"sigma": None}, "expected a name"),
+    ],
+)
+def test_value_that_is_not_allowed_is_refused_without_a_place_in_the_file(
+    values: dict[str, object], says: str
+) -> None:
+    spec = study()
+    with pytest.raises(StudyFileError) as refused:
+        spec.with_values(values)
+    (problem,) = refused.value.problems
+    assert says in problem.message
+    assert problem.line == 0
+    spec.refuse([])
+
+
+def test_refusal_places_the_problems_in_the_file() -> None:
+    spec = study()
+    with pytest.raises(StudyFileError) as refused:
+        spec.refuse([Problem("not these", ("network", "mlp")), Problem("nor this", ("study",))])
+    assert [(p.message, p.line) for p in refused.value.problems] == [
+        ("nor this", 1),
+        ("not these", 3),
+    ]
+    spec.refuse([])
+
+
+CHANGES_SPACE = {
+    "data": "{digits: {split_seed: 1}}",
+    "network": "{mlp: {hidden: [32]}}",
+    "latent_dim": "5",
+    "objective": "mse",
+    "search": "{beta_norm: {log_uniform: [1e-3, 11]}, likelihood: gaussian}",
+    "train": "{epochs: 41}",
+}
+KEEPS_SPACE = {
+    "study": "other",
+    "budget": "{trials: 1000, hours: 2, concurrency: 3}",
+    "storage": "{ledger: 'sqlite:///elsewhere.db', checkpoints: elsewhere}",
+    "ray": "{address: auto}",
+    "sampler": "RandomSampler",
+    "pruner": "NopPruner",
+}
+
+
+@pytest.mark.parametrize(("key", "value"), CHANGES_SPACE.items(), ids=CHANGES_SPACE)
+def test_digest_changes_with_what_makes_trials_comparable(key: str, value: str) -> None:
+    assert study(**{key: value}).space_digest() != study().space_digest()
+
+
+@pytest.mark.parametrize(("key", "value"), KEEPS_SPACE.items(), ids=KEEPS_SPACE)
+def test_digest_stays_when_only_budget_or_places_change(key: str, value: str) -> None:
+    assert study(**{key: value}).space_digest() == study().space_digest()
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("{epochs: 40}", "{epochs: 40, pack: 8}", True),
+        ("{seed: 1}", "{seed: 2}", False),
+        ("{batch_size: 32}", "{batch_size: 64}", False),
+        ("{}", "{epochs: 40, seed: 0, batch_size: 128}", True),
+    ],
+)
+def test_digest_knows_which_part_of_the_training_counts(one: str, other: str, same: bool) -> None:
+    assert (study(train=one).space_digest() == study(train=other).space_digest()) is same
+
+
+def test_digest_does_not_depend_on_how_the_same_is_written() -> None:
+    search = """
+  likelihood: gaussian  # the same in other words
+  sigma: optimal
+  schedule: {constant: {}}
+  lr: 0.001
+  beta_norm: {log_uniform: [0.001, 10.0]}"""
+    assert study(search=search).space_digest() == study().space_digest()
