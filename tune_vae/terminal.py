@@ -56,6 +56,8 @@ SYMBOLS = {
 }
 BARS = "▁▂▃▄▅▆▇█"
 MOST_PROBLEMS = 20
+LINES_AROUND = 12
+"""Lines of the live block beside its running trials; more than fit would hide the best."""
 
 
 class _Console(Console):
@@ -125,9 +127,9 @@ class LiveView:
             parts += [Text(), self._running(snapshot.running)]
         best = _best_line(snapshot.results)
         if best:
-            parts += [Text(), Text.from_markup(best)]
+            parts += [Text(), _whole(Text.from_markup(best))]
         if snapshot.trouble:
-            parts.append(Text(f"waiting: {snapshot.trouble}", style="yellow"))
+            parts.append(_whole(Text(f"waiting: {snapshot.trouble}", style="yellow")))
         parts.append(Text("Ctrl-C stops after this epoch and keeps everything", style="dim"))
         return Group(*parts)
 
@@ -149,20 +151,23 @@ class LiveView:
     def _running(self, running: "tuple[Running, ...]") -> RenderableType:
         width = self._out.width
         table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
-        table.add_column("trial", justify="right")
+        table.add_column("trial", justify="right", no_wrap=True)
         for name in ("epoch", _short_name(self._spec.objective[0]), "rate"):
-            table.add_column(name, justify="right")
-        table.add_column("health")
-        table.add_column("beta_norm", justify="right")
-        table.add_column("decoder")
+            table.add_column(name, justify="right", no_wrap=True)
+        table.add_column("health", no_wrap=True)
+        table.add_column("beta_norm", justify="right", no_wrap=True)
+        table.add_column("decoder", no_wrap=True, overflow="ellipsis")
         if width >= 96:
-            table.add_column("schedule")
+            table.add_column("schedule", no_wrap=True)
         if width >= 116:
-            table.add_column("rate so far")
-            table.add_column("units", justify="right")
-        for one in sorted(running, key=lambda r: r.config.trial):
+            table.add_column("rate so far", no_wrap=True)
+            table.add_column("units", justify="right", no_wrap=True)
+        room = max(3, self._out.height - LINES_AROUND)
+        for one in sorted(running, key=lambda r: r.config.trial)[:room]:
             table.add_row(*self._cells(one, width))
-        return table
+        if len(running) <= room:
+            return table
+        return Group(table, Text(f"… and {len(running) - room} more", style="dim"))
 
     def _cells(self, one: "Running", width: int) -> list[str]:
         config, report = one.config, one.report
@@ -218,11 +223,11 @@ def _hide_password(url: str) -> str:
 def _verdict_line(ended: "Ended", spec: "StudySpec") -> str:
     kind = ended.verdict.kind
     symbol, style = SYMBOLS[kind]
-    best = "  [b green]← best so far[/]" if ended.is_best else ""
+    best = "[b green]best so far[/] · " if ended.is_best else ""
     config = ended.config
     return (
-        f"{config.trial:>5} [{style}]{symbol} {_word(kind):<9}[/]  {escape(ended.verdict.reason)}"
-        f"{best}  [dim]{_brief(config)}[/]"
+        f"{config.trial:>5} [{style}]{symbol} {_word(kind):<9}[/]  {best}"
+        f"{escape(ended.verdict.reason)}  [dim]{_brief(config)}[/]"
     )
 
 
@@ -231,6 +236,12 @@ def _brief(config: "TrialConfig") -> str:
         f"beta_norm {config.beta_norm:.3g} · {config.decoder} · {config.schedule_name} · "
         f"lr {config.lr:.2g}"
     )
+
+
+def _whole(text: Text) -> Text:
+    """Text that is wrapped and not cut, also on a console that leaves wrapping to the terminal."""
+    text.no_wrap, text.overflow = False, "fold"
+    return text
 
 
 def _counts(results: "StudyResults") -> Text:
@@ -259,14 +270,10 @@ def show_results(out: Console, results: "StudyResults", spec: "StudySpec") -> No
     winner = results.winner
     if winner and winner.best:
         best, config = winner.best, winner.config
+        by_bits = results.objective == ("bits_per_dim",)
         out.print(
-            f"[b green]Winner: trial {winner.trial}[/] with [b]{best.bits_per_dim:.4f}[/] "
-            "validation bits per dim"
-            + (
-                ""
-                if results.objective == ("bits_per_dim",)
-                else f", {_objectives(results, winner)}"
-            )
+            f"[b green]Winner: trial {winner.trial}[/] with [b]{winner.values[0]:.4f}[/] "
+            f"{'validation bits per dim' if by_bits else results.objective[0]}"
         )
         _facts(
             out,
@@ -278,6 +285,7 @@ def show_results(out: Console, results: "StudyResults", spec: "StudySpec") -> No
                 "lr": f"{config.lr:.3g}",
                 "rate": f"{best.rate_nats:.2f} nats, {best.active_units}/{config.latent_dim} "
                 "active units",
+                **({} if by_bits else {"bits per dim": _number(best.bits_per_dim)}),
                 "calibrated": f"{best.bits_per_dim_calibrated:.4f} bits per dim",
                 "epoch": f"{best.epoch} of {config.epochs}",
             },
@@ -295,13 +303,12 @@ def show_results(out: Console, results: "StudyResults", spec: "StudySpec") -> No
 def _why_none(results: "StudyResults") -> str:
     if not results.counts:
         return "None has ended yet."
-    kind = max(results.counts, key=lambda k: results.counts[k])
-    remedy = {
-        Kind.COLLAPSED: "Lower the bounds of beta_norm.",
-        Kind.DIVERGED: "Lower the bounds of lr.",
-        Kind.FAILED: "See `tune-vae report` for what broke.",
-    }.get(kind, "Give the study more epochs.")
-    return f"Most were {_word(kind)}. {remedy}"
+    return {
+        Kind.COLLAPSED: "Most collapsed: lower the bounds of beta_norm.",
+        Kind.DIVERGED: "Most diverged: lower the bounds of lr.",
+        Kind.HOPELESS: "Most were stopped by the pruner: give the study more trials.",
+        Kind.FAILED: "Most broke: `tune-vae report` says with which error.",
+    }.get(max(results.counts, key=lambda kind: results.counts[kind]), "Give it more epochs.")
 
 
 def _next_steps(out: Console, results: "StudyResults", spec: "StudySpec") -> None:
@@ -323,12 +330,6 @@ def _checkpoint(spec: "StudySpec", trial: int) -> str:
 def _facts(out: Console, facts: dict[str, str]) -> None:
     for name, value in facts.items():
         out.print(f"  [dim]{name:<11}[/] {escape(value)}")
-
-
-def _objectives(results: "StudyResults", row: "TrialRow") -> str:
-    return ", ".join(
-        f"{name} {value:.4g}" for name, value in zip(results.objective, row.values, strict=True)
-    )
 
 
 def _reference(ref: dict[str, object]) -> str:
@@ -411,7 +412,7 @@ def show_status(out: Console, results: "StudyResults", spec: "StudySpec") -> Non
     for row in running:
         attempt = f" · attempt {row.attempts}" if row.attempts > 1 else ""
         out.print(
-            f"{row.trial:>5} epoch {row.epoch}/{row.config.epochs} on {row.owner}{attempt}  "
+            f"{row.trial:>5} epoch {row.epoch}/{row.config.epochs} on {escape(row.owner)}{attempt}  "
             f"[dim]{_brief(row.config)}[/]"
         )
     best = _best_line(results)
@@ -534,7 +535,7 @@ def note(snapshot: "Snapshot") -> str:
         first = (
             f"**{len(results.front)} trials on the front**" if results.front else "**No winner**"
         )
-    return f"{first} · {counts}"
+    return f"{first} · {counts}" if counts else first
 
 
 def show_error(out: Console, error: TuneVaeError) -> None:

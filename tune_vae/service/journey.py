@@ -89,8 +89,7 @@ def run_pack(
     written again where it is missing: the checkpoint holds all reports, and both ledger and
     tracker leave out what they know.
     """
-    checkpoints = {config.trial: store.last(config.trial) for config in configs}
-    resume = {trial: state for trial, state in checkpoints.items() if state}
+    resume = {config.trial: state for config in configs if (state := _own(config, store))}
     trainer = Trainer([config.member() for config in configs], data, device=device, resume=resume)
     histories = {c.trial: history_of(c, resume.get(c.trial)) for c in configs}
 
@@ -126,6 +125,19 @@ def run_pack(
             store.save_last(report.trial, state)
             settle(by_trial[report.trial], [report])
         yield
+
+
+def _own(config: TrialConfig, store: CheckpointStore) -> dict[str, Any] | None:
+    """The checkpoint a trial goes on from.
+
+    A folder may hold a trial of the same number from a study of the same name whose ledger was
+    deleted; going on from that one would mix two trainings.
+    """
+    checkpoint = store.last(config.trial)
+    if checkpoint and checkpoint["config"] == config.model_dump_json():
+        return checkpoint
+    store.discard(config.trial)
+    return None
 
 
 def history_of(config: TrialConfig, checkpoint: dict[str, Any] | None) -> History:

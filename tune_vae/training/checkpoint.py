@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -92,3 +93,7 @@ class CheckpointStore:
             with contextlib.suppress(CheckpointError):
                 return load(self.path(trial, name))
         return None
+
+    def discard(self, trial: int) -> None:
+        """Remove the checkpoints of a trial."""
+        shutil.rmtree(self.path(trial, "last").parent, ignore_errors=True)

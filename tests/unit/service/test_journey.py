@@ -276,3 +276,26 @@ def test_pack_whose_members_have_all_ended_trains_nothing(desk: Desk) -> None:
     desk.diary.events.clear()
     assert desk.run(config(0), config(1)) == 0
     assert desk.diary.of("log") == []
+
+
+def test_a_checkpoint_of_another_study_of_that_name_is_not_gone_on_from(
+    few_digits: Splits, tmp_path: Path
+) -> None:
+    Desk(few_digits, tmp_path / "shared").run(config(0, lr=1e-4))
+    fresh = Desk(few_digits, tmp_path / "fresh")
+    fresh.run(config(0))
+
+    desk = Desk(few_digits, tmp_path / "shared")
+    assert desk.run(config(0)) == EPOCHS
+    assert desk.curve(0) == fresh.curve(0)
+    assert same_weights(desk, fresh, 0)
+
+
+def test_a_trial_that_never_compared_leaves_no_best_of_an_older_one(
+    few_digits: Splits, tmp_path: Path
+) -> None:
+    Desk(few_digits, tmp_path).run(config(0))
+    desk = Desk(few_digits, tmp_path)
+    assert desk.store.path(0, "best").exists()
+    desk.run(diverging(0))
+    assert not desk.store.path(0, "best").exists()
