@@ -285,7 +285,7 @@ def show_results(out: Console, results: "StudyResults", spec: "StudySpec") -> No
                 "lr": f"{config.lr:.3g}",
                 "rate": f"{best.rate_nats:.2f} nats, {best.active_units}/{config.latent_dim} "
                 "active units",
-                **({} if by_bits else {"bits per dim": _number(best.bits_per_dim)}),
+                **({} if by_bits else {"bits/dim": _number(best.bits_per_dim)}),
                 "calibrated": f"{best.bits_per_dim_calibrated:.4f} bits per dim",
                 "epoch": f"{best.epoch} of {config.epochs}",
             },
@@ -412,8 +412,8 @@ def show_status(out: Console, results: "StudyResults", spec: "StudySpec") -> Non
     for row in running:
         attempt = f" · attempt {row.attempts}" if row.attempts > 1 else ""
         out.print(
-            f"{row.trial:>5} epoch {row.epoch}/{row.config.epochs} on {escape(row.owner)}{attempt}  "
-            f"[dim]{_brief(row.config)}[/]"
+            f"{row.trial:>5} epoch {row.epoch}/{row.config.epochs} on {escape(row.owner)}"
+            f"{attempt}  [dim]{_brief(row.config)}[/]"
         )
     best = _best_line(results)
     if best:

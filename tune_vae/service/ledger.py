@@ -592,7 +592,7 @@ def _make_transactions_real(engine: sqlalchemy.Engine) -> None:
 
     @sqlalchemy.event.listens_for(engine, "connect")
     def _configure(connection: Any, _: object) -> None:
-        pass
+        connection.isolation_level = None
         # Readers do not block the writer, and a commit needs no flush of the disk: a kill of
         # the process loses nothing, a power cut at most the newest commits, never the file.
         connection.execute("PRAGMA journal_mode=WAL")
@@ -600,7 +600,7 @@ def _make_transactions_real(engine: sqlalchemy.Engine) -> None:
 
     @sqlalchemy.event.listens_for(engine, "begin")
     def _begin(connection: sqlalchemy.Connection) -> None:
-        pass
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     engine.dispose()
 

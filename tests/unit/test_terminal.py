@@ -1,0 +1,599 @@
+"""What a person sees: live view, plain lines, tables and errors."""
+
+import io
+import re
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+from rich.cells import cell_len
+from rich.console import Console
+from rich.live import Live
+
+from tests.factories import report
+from tests.unit.snapshots import (
+    REASONS,
+    ROWS,
+    config,
+    ended,
+    results,
+    row,
+    running,
+    snapshot,
+    spec,
+)
+from tune_vae import api, terminal
+from tune_vae.data import Splits
+from tune_vae.errors import DataError, Problem, StorageError, StudyFileError
+from tune_vae.science.health import Kind, Verdict
+from tune_vae.service.desk import Snapshot
+from tune_vae.service.results import StudyResults
+
+ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+COLOURS = re.compile(r"\x1b\[[0-9;]*(3[0-7]|9[0-7]|38;[0-9;]+)m")
+BAR_PARTS = r"[━╸╺ ]+"
+BAR = "━"
+
+
+def console(width: int = 100, *, terminal: bool = False, height: int = 50) -> Console:
+    """A console as the commands use it, which writes into memory."""
+    return Console(
+        file=io.StringIO(),
+        width=width,
+        height=height,
+        force_terminal=terminal,
+        highlight=False,
+        soft_wrap=True,
+        emoji=False,
+    )
+
+
+def said(out: Console) -> str:
+    assert isinstance(out.file, io.StringIO)
+    return out.file.getvalue()
+
+
+def lines(out: Console) -> list[str]:
+    """What was written, each line as it stood before the terminal erased it."""
+    return [line for line in ESCAPES.sub("", said(out)).splitlines() if line]
+
+
+def live(*shots: Snapshot, width: int = 100, height: int = 50, **parts: str) -> Console:
+    out = console(width, terminal=True, height=height)
+    with Live(console=out, auto_refresh=False, transient=True) as block:
+        view = terminal.LiveView(out, block, spec(**parts))
+        for shot in shots:
+            view.show(shot)
+    return out
+
+
+def plain(*shots: Snapshot) -> list[str]:
+    out = console()
+    view = terminal.PlainView(out, spec())
+    for shot in shots:
+        view.show(shot)
+    return lines(out)
+
+
+class TestPlainView:
+    def test_every_event_is_one_line_without_control_sequences(self) -> None:
+        shown = plain(snapshot(*ROWS))
+        assert len(shown) == 3 + len(ROWS)
+        assert not any("\x1b" in line for line in shown)
+
+    def test_start_of_a_trial_is_told_once(self) -> None:
+        shown = plain(snapshot(), snapshot(), snapshot(running=(running(8), running(9))))
+        assert [line[:14] for line in shown] == [f"start trial {n}:" for n in (8, 6, 7, 9)]
+
+    def test_ended_trials_are_counted_from_the_beginning_of_the_study(self) -> None:
+        first = snapshot(*ROWS[:4])
+        second = Snapshot(results=results(*ROWS), ended=(ended(ROWS[4]), ended(ROWS[5])))
+        numbers = [line[:8] for line in plain(first, second) if line.startswith("[")]
+        assert numbers == [f"[ {n}/30] " for n in range(1, 7)]
+
+    def test_verdict_tells_number_kind_reason_and_configuration(self) -> None:
+        (line,) = plain(snapshot(ROWS[1], running=()))
+        assert (
+            line.split()
+            == (
+                "[ 1/30] 1 ✗ collapsed latents unused: rate 0.004 nats after 250 steps at the full "
+                "KL weight, 0/4 active units (beta 64). Lower beta_norm, or a smaller sigma. "
+                "beta_norm 0.125 · gaussian·optimal · linear · lr 0.001"
+            ).split()
+        )
+
+    def test_reason_is_shown_as_it_is_even_if_it_looks_like_markup(self) -> None:
+        (line,) = plain(snapshot(ROWS[5], running=()))
+        assert REASONS[Kind.FAILED] in line
+
+    def test_best_so_far_is_marked(self) -> None:
+        shown = plain(snapshot(*ROWS, running=()))
+        assert ["best so far" in line for line in shown] == [row.trial == 3 for row in ROWS]
+
+    def test_trouble_is_told_when_it_begins_and_when_it_changes(self) -> None:
+        troubles = ("", "no answer", "no answer", "", "no answer", "disk full")
+        shown = plain(*(snapshot(running=(), trouble=trouble) for trouble in troubles))
+        assert shown == ["waiting: no answer", "waiting: no answer", "waiting: disk full"]
+
+
+@pytest.mark.parametrize("width", [80, 100, 140])
+class TestLiveViewAtEveryWidth:
+    def test_no_line_is_wider_than_the_console(self, width: int) -> None:
+        wide = replace(
+            snapshot(*ROWS, trouble="the tracking server does not answer " * 9),
+            running=(*snapshot().running, running(12, likelihood={"my_nets:" + "X" * 90: {}})),
+        )
+        out = live(snapshot(), wide, replace(wide, ended=()), width=width)
+        widths = [cell_len(line) for line in lines(out)]
+        assert max(widths) <= width
+        assert max(widths) > width // 2
+
+    def test_every_verdict_stays_as_one_line_above_the_block(self, width: int) -> None:
+        shown = lines(live(snapshot(*ROWS), replace(snapshot(*ROWS), ended=()), width=width))
+        for one in ROWS:
+            word = Kind(one.kind).value
+            (line,) = (text for text in shown if re.match(rf" *{one.trial} \S {word} ", text))
+            assert line.startswith(f"{one.trial:>5} ")
+
+    def test_the_best_is_marked_where_no_width_cuts_it(self, width: int) -> None:
+        (line,) = (
+            text for text in lines(live(snapshot(*ROWS), width=width)) if "so far ·" in text
+        )
+        assert line.split()[:6] == ["3", "✓", "healthy", "best", "so", "far"]
+
+    def test_block_tells_progress_counts_and_the_best(self, width: int) -> None:
+        shown = "\n".join(lines(live(snapshot(*ROWS), width=width)))
+        assert "6/30 trials" in shown
+        assert "3 running" in shown
+        assert "✓ healthy 2  ✗ collapsed 1  ∅ diverged 1  ✂ hopeless 1  ! failed 1" in shown
+        assert "best 3.25 bits/dim  trial 3" in shown
+        assert "Ctrl-C stops after this epoch and keeps everything" in shown
+
+    def test_trouble_is_never_cut(self, width: int) -> None:
+        trouble = "the tracking server at http://tracking.example.org:5000 does not answer: " * 2
+        shown = live(snapshot(trouble=trouble + "timed out"), width=width)
+        assert "".join(f"waiting: {trouble}timed out".split()) in "".join(
+            "".join(lines(shown)).split()
+        )
+
+
+class TestLiveView:
+    def test_wider_consoles_show_more_columns(self) -> None:
+        headers = {
+            width: next(line for line in lines(live(snapshot(), width=width)) if "epoch" in line)
+            for width in (80, 96, 116)
+        }
+        common = "trial epoch bits/dim rate health beta_norm decoder"
+        assert " ".join(headers[80].split()) == common
+        assert " ".join(headers[96].split()) == f"{common} schedule"
+        assert " ".join(headers[116].split()) == f"{common} schedule rate so far units"
+
+    def test_running_trials_stand_in_the_order_of_their_numbers(self) -> None:
+        cells = [line.split() for line in lines(live(snapshot(), width=140))]
+        found = [words for words in cells if words and words[0] in {"6", "7", "8"}]
+        assert found[:3] == [
+            ["6", "0/20", "starting", "0.438", "gaussian·optimal", "linear"],
+            "7 7/20 3.2 8 … warming up 0.5 continuous_bernoulli linear ▁▂▄▁▇██ 4/4".split(),
+            "8 7/20 3.2 8 ✓ healthy 0.562 gaussian·optimal linear ▁▂▄▁▇██ 4/4".split(),
+        ]
+
+    def test_column_follows_the_objective(self) -> None:
+        out = live(snapshot(), objective="mse")
+        assert any(line.split()[2:3] == ["mse"] for line in lines(out))
+        assert any("0.04" in line.split() for line in lines(out))
+
+    def test_value_that_is_not_finite_is_not_available(self) -> None:
+        latest = report(3, trial=1, bits_per_dim=float("nan"), rate_nats=float("inf"))
+        lost = replace(running(1), report=latest, verdict=Verdict(Kind.DIVERGED, "gone"))
+        (line, *_) = (
+            text for text in lines(live(snapshot(running=(lost,)))) if "∅ diverged" in text
+        )
+        assert line.split()[:4] == ["1", "3/20", "n/a", "n/a"]
+
+    def test_more_running_trials_than_fit_are_counted(self) -> None:
+        many = snapshot(running=tuple(running(trial) for trial in range(64)))
+        shown = lines(live(many, height=24))
+        assert "… and 52 more" in shown
+        assert sum("gaussian·optimal" in line for line in shown) == 2 * 12
+        assert shown[-1].startswith("Ctrl-C")
+
+    def test_study_of_two_objectives_counts_its_front(self) -> None:
+        rows = (row(0, Kind.HEALTHY, 1.0, 5.0), row(1, Kind.HEALTHY, 5.0, 1.0))
+        two = StudyResults("tiny", ("rate_nats", "mse"), 30, rows)
+        shown = lines(live(snapshot(results=two), objective="[rate_nats, mse]"))
+        assert "Pareto front of 2 trials" in shown
+
+    def test_empty_study_says_that_no_trial_has_ended(self) -> None:
+        shown = lines(live(Snapshot(results=results())))
+        assert "no trial has ended yet" in shown
+        assert not any("ETA" in line for line in shown)
+
+    def test_remaining_time_is_told_after_two_trials(self) -> None:
+        out = live(snapshot(*ROWS[:1]), snapshot(*ROWS[:3]), snapshot(*ROWS[:2]))
+        with_eta = ["ETA" in line for line in lines(out) if "/30 trials" in line]
+        assert with_eta[0] is False
+        assert True in with_eta
+
+    def test_colour_only_helps(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("COLORTERM", "truecolor")
+        monkeypatch.setenv("TERM", "xterm-256color")
+        monkeypatch.delenv("NO_COLOR", raising=False)
+        coloured = live(snapshot(*ROWS))
+        monkeypatch.setenv("NO_COLOR", "1")
+        bare = live(snapshot(*ROWS))
+        assert COLOURS.search(said(coloured))
+        assert not COLOURS.search(said(bare))
+        words = [[re.sub(BAR_PARTS, "", line) for line in lines(out)] for out in (coloured, bare)]
+        assert words[0] == words[1]
+
+
+class TestView:
+    def test_header_states_study_watch_and_storage(self) -> None:
+        out = console()
+        with terminal.view(out, spec(sampler="RandomSampler", pruner="NopPruner")):
+            pass
+        title, watch, study = lines(out)
+        assert "study tiny  30 trials × 20 epochs · minimise bits_per_dim" in title
+        assert title.endswith("RandomSampler, NopPruner")
+        assert watch.startswith("  watch  tune-vae ui ")
+        assert study == "  study  sqlite:///mlruns/studies.db"
+
+    @pytest.mark.parametrize(
+        ("url", "shown"),
+        [
+            ("postgresql://ann:secret@db:5432/x", "postgresql://ann:***@db:5432/x"),
+            ("postgresql://ann:p@ss@db/x", "postgresql://ann:***@db/x"),
+            ("sqlite:///[old].db", "sqlite:///[old].db"),
+        ],
+    )
+    def test_password_of_the_storage_is_never_shown(self, url: str, shown: str) -> None:
+        out = console()
+        with terminal.view(out, spec(storage=f"{{ledger: '{url}'}}")):
+            pass
+        assert f"study  {shown}" in said(out)
+        assert "secret" not in said(out)
+
+    @pytest.mark.parametrize("is_terminal", [True, False])
+    def test_pipe_gets_plain_lines_and_a_terminal_the_block(self, is_terminal: bool) -> None:
+        out = console(terminal=is_terminal)
+        with terminal.view(out, spec()) as show:
+            show(snapshot(*ROWS))
+        assert (BAR in said(out)) is is_terminal
+        assert ("\x1b" in said(out)) is is_terminal
+        assert any("✗ collapsed" in line for line in lines(out))
+
+
+def shown_results(found: StudyResults, **parts: str) -> list[str]:
+    out = console()
+    terminal.show_results(out, found, spec(**parts))
+    return lines(out)
+
+
+class TestResults:
+    def test_winner_is_told_with_all_that_makes_it(self) -> None:
+        shown = shown_results(results(*ROWS))
+        assert "Winner: trial 3 with 3.2500 validation bits per dim" in shown
+        facts = {line.split()[0]: " ".join(line.split()[1:]) for line in shown if line[:1] == " "}
+        assert facts["beta_norm"] == "0.25 (beta 4)"
+        assert facts["schedule"] == "linear (warmup 0.25)"
+        assert facts["likelihood"] == "bernoulli"
+        assert facts["sigma"] == "mode none: no scale"
+        assert facts["rate"] == "8.00 nats, 4/4 active units"
+        assert facts["epoch"] == "19 of 20"
+        assert facts["again"].endswith("--trial 3")
+        assert facts["load"] == 'tune_vae.load_vae("mlruns/checkpoints/tiny/00003/best.pt")'
+
+    def test_study_that_is_not_done_can_be_resumed_and_one_that_is_can_be_prolonged(self) -> None:
+        assert any("  resume " in line for line in shown_results(results(*ROWS, planned=7)))
+        done = shown_results(results(*ROWS, planned=6))
+        assert not any("  resume " in line for line in done)
+        assert any("raise budget.trials" in line for line in done)
+
+    def test_winner_by_another_objective_is_told_in_its_words(self) -> None:
+        best = report(19, mse=0.04, bits_per_dim=float("nan"))
+        rows = [row(0, Kind.HEALTHY, 0.04, best=best), row(1, Kind.HEALTHY, 0.05)]
+        shown = shown_results(StudyResults("tiny", ("mse",), 2, rows), objective="mse")
+        assert "Winner: trial 0 with 0.0400 mse" in shown
+        assert "  bits/dim    n/a" in shown
+        assert not any("nan" in line for line in shown)
+
+    def test_two_objectives_are_told_as_a_front(self) -> None:
+        rows = [
+            row(0, Kind.HEALTHY, 1.0, 5.0),
+            row(1, Kind.HEALTHY, 5.0, 1.0),
+            row(2, Kind.HEALTHY, 6.0, 6.0),
+        ]
+        found = StudyResults("tiny", ("rate_nats", "mse"), 3, rows)
+        shown = shown_results(found, objective="[rate_nats, mse]")
+        assert "Pareto front (rate_nats, mse):" in shown
+        table = [
+            line.split() for line in shown[shown.index("Pareto front (rate_nats, mse):") + 1 :]
+        ]
+        assert table[0][:3] == ["trial", "rate_nats", "mse"]
+        assert [words[:3] for words in table[1:3]] == [
+            ["0", "1.0000", "5.0000"],
+            ["1", "5.0000", "1.0000"],
+        ]
+        assert table[3] == []
+
+    @pytest.mark.parametrize(
+        ("kind", "remedy"),
+        [
+            (Kind.COLLAPSED, "Most collapsed: lower the bounds of beta_norm."),
+            (Kind.DIVERGED, "Most diverged: lower the bounds of lr."),
+            (Kind.HOPELESS, "Most were stopped by the pruner: give the study more trials."),
+            (Kind.FAILED, "Most broke: `tune-vae report` says with which error."),
+        ],
+    )
+    def test_study_without_a_healthy_trial_says_what_to_change(
+        self, kind: Kind, remedy: str
+    ) -> None:
+        other = next(k for k in (Kind.COLLAPSED, Kind.DIVERGED) if k is not kind)
+        shown = shown_results(results(row(0, kind), row(1, kind), row(2, other)))
+        assert f"No trial finished healthy. {remedy}" in shown
+
+    def test_study_of_which_nothing_has_ended_says_so(self) -> None:
+        assert "No trial finished healthy. None has ended yet." in shown_results(results())
+
+    def test_report_holds_conclusion_best_trials_and_every_reason(self) -> None:
+        out = console()
+        terminal.report_text(out, results(*ROWS), spec())
+        shown = lines(out)
+        assert shown[0].startswith("study tiny  6 of 30 trials ended")
+        order = [
+            next(i for i, line in enumerate(shown) if line.startswith(start))
+            for start in (
+                "Winner:",
+                "Best trials",
+                "Best of each decoder",
+                "Why the others",
+                "bits_",
+            )
+        ]
+        assert order == sorted(order)
+        for one in ROWS:
+            assert any(one.reason in line for line in shown) is not one.finished
+
+    def test_report_of_one_decoder_has_no_table_of_decoders(self) -> None:
+        out = console()
+        terminal.report_text(out, results(ROWS[0]), spec())
+        assert not any(line.startswith(("Best of each", "Why the others")) for line in lines(out))
+
+    def test_best_of_each_decoder_is_its_best(self) -> None:
+        rows = [row(n, Kind.HEALTHY, value) for n, value in enumerate((3.0, 2.0, 4.0))]
+        other = config(3, likelihood={"bernoulli": {}}, sigma=None)
+        rows.append(row(3, Kind.HEALTHY, 9.0, config=other))
+        out = console()
+        terminal.report_text(out, results(*rows), spec())
+        shown = lines(out)
+        first = shown.index("Best of each decoder") + 2
+        assert [line.split()[0] for line in shown[first : first + 3] if line] == ["1", "3"]
+
+    def test_status_tells_who_runs_what_and_what_waits(self) -> None:
+        here = row(
+            7, state="running", epoch=5, owner="host-a [gpu 0]", attempts=2, kind=Kind.HEALTHY
+        )
+        found = results(*ROWS, replace(here, kind=""), replace(here, state="waiting"))
+        out = console()
+        terminal.show_status(out, found, spec())
+        title, counts, line, best, resume = lines(out)
+        assert title == "study tiny  6/30 ended · 1 running · 1 waiting to be taken up again"
+        assert "✗ collapsed 1" in counts
+        assert line.startswith("    7 epoch 5/20 on host-a [gpu 0] · attempt 2  beta_norm")
+        assert best.startswith("best 3.25 bits/dim")
+        assert resume.startswith("go on with it: tune-vae search ")
+
+    def test_status_of_a_finished_study_offers_no_resumption(self) -> None:
+        out = console()
+        terminal.show_status(out, results(*ROWS, planned=6), spec())
+        assert "go on" not in said(out)
+
+
+def checked(digits: Splits, *, seen: int = 0, **parts: str) -> list[str]:
+    out = console()
+    terminal.show_check(
+        out,
+        api.CheckReport(
+            spec=spec(**parts),
+            data=digits,
+            parameters=(1000, 2000),
+            memory_bytes=(2**20, 3 * 2**20),
+            step_seconds=0.01,
+            seen=seen,
+        ),
+    )
+    return [line.rstrip() for line in lines(out)]
+
+
+def facts_of(shown: list[str]) -> dict[str, str]:
+    return {line[2:13].strip(): line[14:] for line in shown if line.startswith("  ")}
+
+
+class TestCheck:
+    def test_open_knobs_are_listed_with_beta_in_plain_units(self, digits: Splits) -> None:
+        shown = checked(digits)
+        assert shown[0].endswith("is valid. Nothing was started or written.")
+        (line,) = (text for text in shown if text.startswith("beta_norm"))
+        assert "0.001 … 10 (log)" in line
+        assert "beta = beta_norm·N/M = 0.016 … 160 (N 64, M 4)" in line
+
+    def test_every_open_knob_has_a_note_where_one_helps(self, digits: Splits) -> None:
+        search = (
+            "{beta_norm: 1, schedule: {choice: [constant, linear]}, sigma: {choice: [shared, "
+            "optimal]}, likelihood: {choice: [gaussian, continuous_bernoulli]}, "
+            "lr: {uniform: [0.1, 1]}}"
+        )
+        notes = {line.split()[0]: line for line in checked(digits, search=search) if line}
+        assert "how the KL weight grows over 20 epochs" in notes["schedule"]
+        assert "asked only of likelihoods that have a scale" in notes["sigma"]
+        assert "ranked by bits_per_dim" in notes["likelihood"]
+        assert notes["lr"].split() == ["lr", "0.1", "…", "1", "(even)"]
+
+    def test_lists_stand_as_in_the_file(self, digits: Splits) -> None:
+        network = "{mlp: {hidden: {choice: [[16], [16, 8]]}}}"
+        assert any(
+            "mlp(hidden=[16], [16, 8])" in line for line in checked(digits, network=network)
+        )
+
+    def test_facts_follow_from_study_and_data(self, digits: Splits) -> None:
+        facts = facts_of(checked(digits, train="{epochs: 20, batch_size: 64}", seen=10))
+        assert facts["data"].startswith(
+            "1,297 train, 250 validation, 250 test images of 1×8×8, levels 0 … 16"
+        )
+        assert facts["model"] == "1,000 … 2,000 parameters"
+        assert facts["trial size"].startswith("about 1 … 3 MiB")
+        assert facts["would run"] == "20 trials × at most 20 epochs of 20 steps; 10 exist already"
+        # 20 trials of 20 epochs of 20 steps of 10 ms.
+        assert facts["estimate"].startswith("1m20s of one core")
+        assert "latent_dim 4" in facts["fixed"]
+        assert "grad_clip" not in facts["fixed"]
+
+    def test_study_with_more_trials_than_planned_would_run_none(self, digits: Splits) -> None:
+        facts = facts_of(checked(digits, seen=40))
+        assert facts["would run"].startswith("0 trials")
+        assert facts["estimate"].startswith("0s")
+
+
+class TestTraining:
+    @pytest.mark.parametrize("is_terminal", [True, False])
+    def test_epochs_are_followed(self, is_terminal: bool) -> None:
+        out = console(terminal=is_terminal)
+        with terminal.training(out, config(4)) as on_epoch:
+            for epoch in (1, 2):
+                on_epoch(report(epoch), Verdict(Kind.HEALTHY, "fine"))
+        shown = lines(out)
+        assert shown[0].startswith("trial 4: beta_norm 0.312 · gaussian·optimal")
+        assert any(
+            line.split() == "epoch 2/20 3.2 bits/dim rate 8 nats ✓ healthy".split()
+            for line in shown
+        )
+
+
+class TestNote:
+    def note(self, found: StudyResults) -> str:
+        return terminal.note(Snapshot(results=found))
+
+    def test_winner_comes_first_and_fits_one_line(self) -> None:
+        assert self.note(results(*ROWS)) == (
+            "**Best 3.25 bits/dim** (trial 3: bernoulli, beta_norm 0.25, linear) · 2 healthy, "
+            "1 collapsed, 1 diverged, 1 hopeless, 1 failed"
+        )
+
+    def test_front_and_lack_of_a_winner_are_told(self) -> None:
+        rows = [row(0, Kind.HEALTHY, 1.0, 5.0), row(1, Kind.HEALTHY, 5.0, 1.0)]
+        front = StudyResults("tiny", ("rate_nats", "mse"), 30, rows)
+        assert self.note(front) == "**2 trials on the front** · 2 healthy"
+        assert self.note(results(row(0, Kind.COLLAPSED))) == "**No winner** · 1 collapsed"
+        assert self.note(results()) == "**No winner**"
+
+
+def error_lines(*problems: Problem, text: str) -> list[str]:
+    out = console(200)
+    terminal.show_error(out, StudyFileError(list(problems), file="s.yaml", text=text))
+    return lines(out)
+
+
+def carets_of(shown: list[str]) -> tuple[str, int, int]:
+    """The line that is shown, and the cells in which its carets begin and end."""
+    index = next(i for i, line in enumerate(shown) if re.match(r" +\| +\^", line))
+    below = shown[index]
+    begin = below.index("^")
+    return shown[index - 1], begin, begin + below.count("^")
+
+
+def under_carets(shown: list[str]) -> str:
+    """The characters above the carets, counted in cells of a terminal."""
+    above, begin, end = carets_of(shown)
+    found, at = "", 0
+    for character in above:
+        if begin <= at < end:
+            found += character
+        at += cell_len(character)
+    return found
+
+
+class TestErrors:
+    @pytest.mark.parametrize(
+        ("text", "fault"),
+        [
+            ("lr: fast", "fast"),
+            ("\t\tlr:\t\tfast", "fast"),
+            ("a: " + "x, " * 1000 + "FAULT, " + "y, " * 1000, "FAULT"),
+            ("FAULT, " + "y, " * 1000, "FAULT"),
+            ("x" * 99 + "FAULT", "FAULT"),
+            ("名前: 値段, lr: 速い", "速い"),
+            ("名" * 200 + "FAULT", "FAULT"),
+            ("[b]: [/] [red]FAULT[/]", "FAULT"),
+            ("a\\[b]: FAULT", "FAULT"),
+            (":smile: FAULT :100:", "FAULT"),
+        ],
+        ids=lambda value: value[:12],
+    )
+    def test_carets_stand_under_the_fault(self, text: str, fault: str) -> None:
+        at = text.index(fault)
+        problem = Problem("wrong", line=1, column=at + 1, width=len(fault))
+        assert under_carets(error_lines(problem, text=text)) == fault
+
+    def test_long_line_is_cut_around_the_fault(self) -> None:
+        text = "x" * 5000 + "FAULT" + "y" * 5000
+        shown = error_lines(Problem("wrong", line=1, column=5001, width=5), text=text)
+        assert max(map(len, shown)) <= 120
+        assert under_carets(shown) == "FAULT"
+
+    def test_carets_end_where_the_shown_part_ends(self) -> None:
+        shown = error_lines(Problem("wrong", line=1, column=3, width=5000), text="a " + "x" * 5000)
+        above, begin, end = carets_of(shown)
+        assert end == len(above)
+        assert above[begin] == "x"
+
+    def test_fault_behind_the_end_of_its_line_has_one_caret(self) -> None:
+        _, begin, end = carets_of(error_lines(Problem("wrong", line=1, column=4), text="lr:\n"))
+        assert end - begin == 1
+
+    def test_place_is_named_as_file_line_and_column(self) -> None:
+        text = "\n" * 99 + "lr: fast"
+        shown = error_lines(Problem("wrong", line=100, column=5, width=4), text=text)
+        assert shown[1] == "  --> s.yaml:100:5"
+        assert shown[2] == " 100 | lr: fast"
+
+    def test_what_moves_the_cursor_is_not_written(self) -> None:
+        problem = Problem("got \x1b[2J\a\nmore", line=1, column=1)
+        shown = error_lines(problem, text="\x1b[31mred\a: \x7f")
+        assert all(c.isprintable() for line in shown for c in line)
+        assert shown[0] == "error: got ·[2J··more"
+
+    def test_problem_without_a_place_is_told_with_its_tip(self) -> None:
+        shown = error_lines(Problem("`data` is missing", tip="write it"), text="study: x\n")
+        assert shown == [
+            "error: `data` is missing",
+            "  tip: write it",
+            "1 problem in s.yaml; nothing was started.",
+        ]
+
+    def test_file_that_could_not_be_read_has_no_count(self) -> None:
+        assert error_lines(Problem("no such study file: s.yaml"), text="") == [
+            "error: no such study file: s.yaml"
+        ]
+
+    @pytest.mark.parametrize("kind", [DataError, StorageError])
+    def test_other_errors_are_told_in_their_own_words(
+        self, kind: Callable[[str], DataError | StorageError]
+    ) -> None:
+        out = console()
+        terminal.show_error(out, kind("cannot open [x] at postgresql://db/[/]"))
+        assert lines(out) == ["error: cannot open [x] at postgresql://db/[/]"]
+
+
+def test_end_of_a_training_says_how_to_load_it() -> None:
+    out = console()
+    trained = api.Trained(
+        vae=None,  # type: ignore[arg-type]
+        config=config(4),
+        history=None,  # type: ignore[arg-type]
+        verdict=Verdict(Kind.COLLAPSED, REASONS[Kind.COLLAPSED]),
+    )
+    terminal.show_trained(out, trained, "vae [4].pt")
+    verdict, saved, load = lines(out)
+    assert verdict == f"✗ collapsed  {REASONS[Kind.COLLAPSED]}"
+    assert saved == "  saved       vae [4].pt"
+    assert load == '  load        tune_vae.load_vae("vae [4].pt")'
