@@ -15,7 +15,14 @@ import torch
 from torch import Tensor, nn
 
 from tune_vae.data import Splits
-from tune_vae.errors import CheckpointError, Problem, StudyError, TrialNotFoundError
+from tune_vae.errors import (
+    CheckpointError,
+    DataError,
+    Problem,
+    StudyError,
+    TrialNotFoundError,
+    TuneVaeError,
+)
 from tune_vae.science.health import Limits, Verdict, judge
 from tune_vae.science.history import EpochReport, History
 from tune_vae.science.vae import VAE
@@ -82,7 +89,7 @@ def check(spec: StudySpec) -> CheckReport:
             pruner.
         DataError: The data cannot be loaded.
     """
-    data = _sound_data(spec)
+    data = _sound_data(spec, _size)
     configs = _models(spec, data)
     sizes = [_size(config) for config in configs]
     rows = _rows(spec)
@@ -117,7 +124,7 @@ def search(
         StorageError: Ledger or cluster cannot be reached.
         Interrupted: By Ctrl-C or SIGTERM; call it again to go on.
     """
-    data = _sound_data(spec)
+    data = _sound_data(spec, _build)
     from tune_vae.service import cluster
     from tune_vae.service.desk import DataFacts
 
@@ -275,21 +282,38 @@ def _rows(spec: StudySpec) -> list[TrialRow] | None:
     return read_rows(spec)
 
 
-def _sound_data(spec: StudySpec) -> Splits:
+def _sound_data(spec: StudySpec, try_out: Callable[[TrialConfig], object]) -> Splits:
+    """The data of a study, which refuses what only data, libraries and models can reveal."""
     from tune_vae.service.ledger import plugin_problems
 
-    data = spec.dataset().load()
-    spec.refuse([*plugin_problems(spec), *faults(spec, data), *_misfits(spec, data)])
+    data = _images(spec)
+    misfits = _misfits(_models(spec, data), try_out)
+    spec.refuse([*plugin_problems(spec), *faults(spec, data), *misfits])
     return data
 
 
-def _misfits(spec: StudySpec, data: Splits) -> list[Problem]:
-    """Models of the space that cannot be built for these images."""
+def _images(spec: StudySpec) -> Splits:
+    try:
+        return spec.dataset().load()
+    except TuneVaeError:
+        raise
+    except Exception as error:
+        # A data set may be the user's own code, and raise anything.
+        (name,) = spec.data
+        what = f"{type(error).__name__}: {error}"
+        raise DataError(f"data set `{name}` cannot be loaded: {what}") from error
+
+
+def _misfits(
+    models: Sequence[TrialConfig], try_out: Callable[[TrialConfig], object]
+) -> list[Problem]:
+    """Models that cannot be built for the images."""
     found = []
-    for config in _models(spec, data):
+    for config in models:
         try:
-            _size(config)
-        except (ValueError, RuntimeError) as error:
+            try_out(config)
+        except Exception as error:  # noqa: BLE001
+            # The contract names ValueError; a network of the user's own may raise anything.
             images = "×".join(map(str, config.shape))
             found.append(Problem(f"no model for images of {images}: {error}", ("network",)))
     return list(dict.fromkeys(found))
@@ -332,6 +356,12 @@ def _models(spec: StudySpec, data: Splits) -> list[TrialConfig]:
     ]
 
 
+def _build(config: TrialConfig) -> VAE:
+    """The model of a configuration, without memory for its weights."""
+    with torch.device("meta"):
+        return build_vae(config.member(), config.shape)
+
+
 def _size(config: TrialConfig) -> tuple[int, int]:
     """Parameters of a model, and bytes of its weights, optimiser and activations."""
     activations = 0
@@ -341,10 +371,10 @@ def _size(config: TrialConfig) -> tuple[int, int]:
         if isinstance(output, Tensor) and not list(module.children()):
             activations += output.numel()
 
+    vae = _build(config)
+    for module in vae.modules():
+        module.register_forward_hook(count)
     with torch.device("meta"):
-        vae = build_vae(config.member(), config.shape)
-        for module in vae.modules():
-            module.register_forward_hook(count)
         vae(torch.empty(1, *config.shape), torch.empty(1, config.latent_dim))
     parameters = sum(p.numel() for p in vae.parameters())
     # Weights, gradient, two moments and Adam's intermediate results; each activation and its

@@ -10,11 +10,13 @@ from tune_vae.errors import TuneVaeError
 
 __all__ = ["app", "main"]
 
-EXIT_CODES = """
-Exit codes: 0 done · 1 a fault of tune-vae itself · 2 wrong study file or usage · 3 the search
-ended without a healthy trial · 4 storage, MLflow or Ray unreachable · 130 interrupted, run the
-same command to go on.
-"""
+EXIT_CODES = """Exit codes:
+0 done
+1 a fault of tune-vae itself
+2 wrong study file or usage
+3 the search ended without a healthy trial
+4 storage, MLflow or Ray unreachable
+130 interrupted; run the same command to go on"""
 
 app = typer.Typer(
     help="Find out how to weigh the KL term, and which decoder distribution and variance a VAE "

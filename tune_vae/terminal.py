@@ -6,6 +6,7 @@ because narrow terminals cut the end.
 
 import math
 import os
+import textwrap
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -56,6 +57,7 @@ SYMBOLS = {
 }
 BARS = "▁▂▃▄▅▆▇█"
 MOST_PROBLEMS = 20
+TIP_COLUMNS = 90
 LINES_AROUND = 12
 """Lines of the live block beside its running trials; more than fit would hide the best."""
 
@@ -556,10 +558,9 @@ def show_error(out: Console, error: TuneVaeError) -> None:
 
 def _show_problem(out: Console, problem: Problem, file: str, lines: list[str]) -> None:
     out.print(f"[b red]error[/]: {escape(_printable(problem.message))}")
-    tip = f"[cyan]{escape(problem.tip)}[/]" if problem.tip else ""
     if not 0 < problem.line <= len(lines):
-        if tip:
-            out.print(f"  [cyan]tip[/]: {tip}")
+        if problem.tip:
+            out.print(f"  [cyan]tip[/]: {escape(problem.tip)}")
         return
     out.print(f"  [blue]-->[/] {escape(file)}:{problem.line}:{problem.column}")
     # A line may be very long; show the part around the fault.
@@ -570,7 +571,11 @@ def _show_problem(out: Console, problem: Problem, file: str, lines: list[str]) -
     margin = " " * cell_len(shown[: at - begin])
     carets = "^" * max(1, cell_len(fault))
     out.print(f"[blue]{problem.line:>4} |[/] {escape(shown)}")
-    out.print(f"     [blue]|[/] {margin}[red]{carets}[/] {tip}".rstrip())
+    fits = len(margin + carets + problem.tip) < TIP_COLUMNS
+    beside = f" [cyan]{escape(problem.tip)}[/]" if problem.tip and fits else ""
+    out.print(f"     [blue]|[/] {margin}[red]{carets}[/]{beside}")
+    for part in [] if fits else textwrap.wrap(problem.tip, TIP_COLUMNS):
+        out.print(f"     [blue]|[/] [cyan]{escape(part)}[/]")
 
 
 def _printable(text: str) -> str:

@@ -1,18 +1,13 @@
-"""Empty databases to copy: creating their tables takes seconds, copying them does not."""
+"""A folder for each test."""
 
 import shutil
 from pathlib import Path
 
-import optuna
 import pytest
 
+from tests.stores import empty_ledger, empty_mlflow
 
-@pytest.fixture(scope="session")
-def empty_ledger(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database with Optuna's tables and nothing in them."""
-    file = tmp_path_factory.mktemp("empty") / "studies.db"
-    optuna.storages.RDBStorage(f"sqlite:///{file}").engine.dispose()
-    return file
+__all__ = ["empty_ledger", "empty_mlflow", "folder"]
 
 
 @pytest.fixture

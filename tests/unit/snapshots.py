@@ -48,7 +48,7 @@ def config(trial: int, **changes: Any) -> TrialConfig:
         "batch_size": 64,
         "objective": ("bits_per_dim",),
     }
-    return TrialConfig(**(values | changes))
+    return TrialConfig.model_validate(values | changes)
 
 
 def row(trial: int, kind: Kind = Kind.HEALTHY, *values: float, **changes: Any) -> TrialRow:

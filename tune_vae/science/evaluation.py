@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from tune_vae.science.likelihoods.gaussian import discretized_log_mass
+from tune_vae.science.bins import gaussian_log_mass
 from tune_vae.science.vae import VAE
 
 __all__ = ["ACTIVE_VARIANCE", "Scores", "calibrated_log_sigma", "score"]
@@ -59,7 +59,9 @@ def score(
     likelihood = vae.likelihood
     mass = likelihood.log_mass(x_BCHW, terms.params, terms.log_sigma, levels=levels)
     mean = likelihood.mean(terms.params)
-    calibrated = discretized_log_mass(x_BCHW, mean, calibrated_log_sigma, levels=levels)
+    calibrated = gaussian_log_mass(
+        x_BCHW.double(), mean.double(), calibrated_log_sigma.double(), levels=levels
+    )
     return Scores(
         rate_BM=terms.rate_BM,
         distortion_B=terms.distortion_B,
@@ -85,14 +87,15 @@ def calibrated_log_sigma(vae: VAE, x_BCHW: Tensor, noise_BM: Tensor, *, levels: 
         Scalar, float64.
     """
     stride = -(-x_BCHW.numel() // CALIBRATION_VALUES)
+    # In the model's own precision: it decides the fourth digit of sigma, the score its eighth.
     mean = vae.likelihood.mean(vae(x_BCHW, noise_BM).params).flatten()[::stride]
     x = x_BCHW.flatten()[::stride]
     # A bin of width w hides an error of w²/12, also when every mean lies in its own bin.
     within_bin = 1 / (12 * (levels - 1) ** 2)
-    centre = 0.5 * ((x - mean).double().square().mean() + within_bin).log()
+    centre = 0.5 * ((x - mean).square().mean() + within_bin).log()
 
     def cost(log_sigma: Tensor) -> Tensor:
-        return -discretized_log_mass(x, mean, log_sigma, levels=levels).mean()
+        return -gaussian_log_mass(x, mean, log_sigma, levels=levels).mean()
 
     golden = 0.5 * (5**0.5 - 1)
     low, high = centre - 1.39, centre + 1.39
@@ -108,4 +111,4 @@ def calibrated_log_sigma(vae: VAE, x_BCHW: Tensor, noise_BM: Tensor, *, levels: 
             torch.where(go_left, cost_probe, cost_right),
             torch.where(go_left, cost_left, cost_probe),
         )
-    return 0.5 * (low + high)
+    return (0.5 * (low + high)).double()

@@ -65,7 +65,7 @@ class VAE(nn.Module):
         self.shape = shape
         self.latent_dim = latent_dim
         self.encoder, self.decoder = network.build(shape, latent_dim, likelihood.params_per_value)
-        self.scale = (sigma if likelihood.has_scale and sigma else Fixed()).build()
+        self.scale = (sigma if likelihood.has_scale and sigma else Fixed()).build(shape)
 
     def encode(self, x_BCHW: Tensor) -> tuple[Tensor, Tensor]:
         """Posterior means and log-variances, each `BM`."""

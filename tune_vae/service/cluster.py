@@ -15,6 +15,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -96,9 +97,9 @@ def search(
         )
         actor = ray.remote(num_cpus=0, max_concurrency=16, scheduling_strategy=here)(Desk)
         desk = actor.remote(spec, facts, folder=folder)
+        _wait_until_open(desk)
         window = _Window(desk, show)
         try:
-            _wait_until_open(desk, window, signals)
             while not signals.stop:
                 searcher = _AskDesk(desk, spec.name)
                 _fit(spec, desk, searcher, resources, slots, window, signals, scratch, folder)
@@ -111,24 +112,20 @@ def search(
         finally:
             ray.get(desk.stop.remote())
             final: Snapshot = ray.get(desk.snapshot.remote(window.seen))
-            shown = ray.get(desk.close.remote(note(final)))
+            if not ray.get(desk.close.remote(note(final))):
+                final = replace(final, trouble="MLflow did not take everything")
         show(final)
         if signals.stop:
-            raise Interrupted("interrupted")
-        if not shown:
-            final = Snapshot(final.results, trouble="MLflow did not take everything in time")
+            raise Interrupted(
+                f"interrupted; everything is saved. Go on with: tune-vae search {spec.file}"
+            )
         return final
 
 
-def _wait_until_open(desk: Any, window: "_Window", signals: "_Signals") -> None:
+def _wait_until_open(desk: Any) -> None:
     """The desk has opened its stores, or says why it could not."""
-    ready = desk.snapshot.remote(0)
-    while not signals.stop:
-        done, _ = ray.wait([ready], timeout=REFRESH_SECONDS)
-        if done:
-            break
     try:
-        ray.get(ready)
+        ray.get(desk.snapshot.remote(0))
     except ray.exceptions.RayActorError as error:
         raise _cause(error) from None
 
@@ -201,8 +198,8 @@ class _PackTrial(tune.Trainable):
             next(self._journey)
         except StopIteration:
             return {"done": True}
-        except ray.exceptions.RayActorError:
-            # Without the desk there is nobody to tell; the ledger's lease will run out.
+        except ray.exceptions.RayError:
+            # The desk died or cannot write, which is no fault of the trial; nobody could be told.
             raise
         except Exception as error:  # noqa: BLE001  a user's network may raise anything
             trials = [config.trial for config in configs]
@@ -264,6 +261,8 @@ class _AskDesk(Searcher):
         return (_AskDesk, (None, self._study))
 
     def suggest(self, trial_id: str) -> Any:
+        if self.refusal:
+            return Searcher.FINISHED
         try:
             pack = ray.get(self._desk.ask.remote())
         except ray.exceptions.RayTaskError as error:
@@ -281,8 +280,11 @@ class _AskDesk(Searcher):
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
         trials = self._packs.pop(trial_id, [])
-        if error:
-            ray.get(self._desk.fail.remote(trials, "its worker died", again=True))
+        if error and not self.refusal:
+            try:
+                ray.get(self._desk.fail.remote(trials, "its worker died", again=True))
+            except ray.exceptions.RayTaskError as refused:
+                self.refusal = _cause(refused)
 
     def save(self, checkpoint_path: str) -> None:
         pass
@@ -380,7 +382,16 @@ def _ray(spec: StudySpec, *, verbose: bool) -> Iterator[Path]:
     """A cluster for the time of a search: the one that is named, or one of our own."""
     _sweep()
     logging.getLogger("ray.tune").setLevel(logging.INFO if verbose else logging.CRITICAL)
-    scratch = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))
+    scratch = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir=_temporary()))
+    try:
+        _start_ray(spec, scratch, verbose=verbose)
+        yield scratch
+    finally:
+        ray.shutdown()
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _start_ray(spec: StudySpec, scratch: Path, *, verbose: bool) -> None:
     address = spec.ray.address or os.environ.get("RAY_ADDRESS")
     own: dict[str, Any] = {
         "num_cpus": _cores(),
@@ -395,19 +406,20 @@ def _ray(spec: StudySpec, *, verbose: bool) -> Iterator[Path]:
             logging_level=logging.INFO if verbose else logging.ERROR,
             **({} if address else own),
         )
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         where = f"the Ray cluster at {address}" if address else "Ray on this machine"
         raise StorageError(f"cannot start or reach {where}: {error}") from error
-    try:
-        yield scratch
-    finally:
-        ray.shutdown()
-        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _temporary() -> str:
+    """Where Ray's sockets go, whose whole path may have about a hundred characters."""
+    default = tempfile.gettempdir()
+    return "/tmp" if len(default) > len("/var/tmp") and os.access("/tmp", os.W_OK) else default
 
 
 def _sweep() -> None:
     """Remove what killed searches left in the temporary folder."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*-*"):
+    for folder in Path(_temporary()).glob(f"{PREFIX}*-*"):
         pid = folder.name.removeprefix(PREFIX).partition("-")[0]
         if pid.isdigit() and not Path(f"/proc/{pid}").exists() and Path("/proc").exists():
             shutil.rmtree(folder, ignore_errors=True)

@@ -5,13 +5,14 @@ with the methods of `journey.Ledger` and `journey.Tracker`, so that they hold no
 address and import neither Optuna nor MLflow.
 """
 
+import contextlib
 import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tune_vae.errors import StorageError, TuneVaeError
+from tune_vae.errors import StorageError
 from tune_vae.science.health import Kind, Verdict
 from tune_vae.science.history import EpochReport
 from tune_vae.service.journey import Decision, TrialResult, conclusion, history_of
@@ -101,7 +102,6 @@ class Desk:
         self._counted = time.monotonic()
         self._closing = threading.Event()
         self._stopping = False
-        self._lost_contact = ""
         self._rows: list[TrialRow] = self._ledger.rows()
         self._mend()
         self._heart = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
@@ -110,9 +110,10 @@ class Desk:
     def _mend(self) -> None:
         """Complete the pages of trials whose end was not shown before a kill."""
         for row in self._rows:
-            if row.ended and row.last:
-                checkpoint = self._store.last(row.trial)
-                history = history_of(row.config, checkpoint)
+            if row.ended and row.kind == Kind.FAILED.value:
+                self._tracker.fail([row.trial], row.reason)
+            elif row.ended:
+                history = history_of(row.config, self._store.last(row.trial))
                 verdict = Verdict(Kind(row.kind), row.reason)
                 if len(history):
                     result = conclusion(row.config, history, verdict)
@@ -191,14 +192,16 @@ class Desk:
         """A worker broke with these trials; `again` when its process died."""
         with self._lock:
             gone = [self._board.running.pop(trial, None) for trial in trials]
-        mine = [one.config for one in gone if one]
-        self._ledger.fail([config.trial for config in mine], reason, again=again)
+        mine = [one.config.trial for one in gone if one]
+        self._ledger.fail(mine, reason, again=again)
         self._rows = self._ledger.rows()
-        if not again:
-            verdict = Verdict(Kind.FAILED, reason)
-            self._tracker.fail([config.trial for config in mine], reason)
-            with self._lock:
-                self._board.ended += [Ended(config, verdict, (), False) for config in mine]
+        # One that was interrupted too often ends as well.
+        for row in self._rows:
+            if row.ended and row.trial in mine:
+                self._tracker.fail([row.trial], row.reason)
+                verdict = Verdict(Kind(row.kind), row.reason)
+                with self._lock:
+                    self._board.ended.append(Ended(row.config, verdict, (), False))
 
     def has_work(self) -> bool:
         """Whether trials are left that nobody runs or that another machine may yet drop."""
@@ -221,7 +224,7 @@ class Desk:
             running=running,
             ended=ended,
             epoch_seconds=mean,
-            trouble=self._lost_contact or self._tracker.trouble,
+            trouble=self._ledger.trouble or self._tracker.trouble,
         )
 
     def _results(self) -> StudyResults:
@@ -239,12 +242,9 @@ class Desk:
 
     def _beat(self) -> None:
         while not self._closing.wait(self._beat_seconds):
-            try:
+            # A database that does not answer is told by the calls of the trials.
+            with contextlib.suppress(StorageError):
                 self._ledger.beat()
                 self._ledger.spend(self._uncounted())
                 self._counted = time.monotonic()
                 self._rows = self._ledger.rows()
-            except (TuneVaeError, StorageError) as error:
-                self._lost_contact = str(error)
-            else:
-                self._lost_contact = ""

@@ -67,10 +67,15 @@ def _patient(
         wait, deadline = 0.25, time.monotonic() + PATIENCE_SECONDS
         while True:
             try:
-                return method(self, *args, **options)
+                answer = method(self, *args, **options)
             except _DATABASE_ERRORS as error:
+                failure = _unreachable(self._spec.storage.ledger, error)
+                self.trouble = str(failure)
                 if time.monotonic() + wait > deadline:
-                    raise _unreachable(self._spec.storage.ledger, error) from error
+                    raise failure from error
+            else:
+                self.trouble = ""
+                return answer
             time.sleep(wait)
             wait = min(2 * wait, 10.0)
 
@@ -98,6 +103,7 @@ class OptunaLedger:
         self._spare: list[TrialConfig] = []
         self._faults: list[str] = []
         self._lock = threading.RLock()
+        self.trouble = ""
         self._owner = _owner()
         self._storage, self._study = _open(spec)
         self._agree("space", spec.space_digest(), "search space, epochs, seed or objective")
@@ -325,27 +331,33 @@ class OptunaLedger:
         self._faults.append(reason)
 
     def release(self) -> None:
-        """Hand over what still runs, to whoever searches this study next."""
-        with self._lock:
-            self.fail(list(self._live), "interrupted", again=True)
+        """Hand over what still runs, to whoever searches this study next.
 
-    @_patient
+        Without a database to write this to, the leases run out by themselves.
+        """
+        with self._lock, contextlib.suppress(*_DATABASE_ERRORS):
+            for number in list(self._live):
+                self._fail(self._live.pop(number), "interrupted", again=True)
+
     def beat(self) -> None:
-        """Renew the leases of what runs here."""
-        with self._lock:
+        """Renew the leases of what runs here, which may fail a few times in a row."""
+        with self._lock, contextlib.suppress(*_DATABASE_ERRORS):
             for trial in list(self._live.values()):
                 self._storage.record_heartbeat(trial._trial_id)
 
-    @_patient
     def spend(self, seconds: float) -> None:
         """Count time against `budget.hours`, which is of the study, not of one command."""
-        with self._lock:
-            self._study.set_user_attr("spent_seconds", self.spent_seconds() + seconds)
+        with self._lock, contextlib.suppress(*_DATABASE_ERRORS):
+            self._study.set_user_attr("spent_seconds", self._spent() + seconds)
 
+    @_patient
     def spent_seconds(self) -> float:
         """Seconds of searching that all commands have counted so far."""
         with self._lock:
-            return float(self._study.user_attrs.get("spent_seconds", 0.0))
+            return self._spent()
+
+    def _spent(self) -> float:
+        return float(self._study.user_attrs.get("spent_seconds", 0.0))
 
     @_patient
     def rows(self) -> list[TrialRow]:

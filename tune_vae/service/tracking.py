@@ -5,6 +5,7 @@ the search never waits for it, and a server that does not answer costs the pages
 """
 
 import contextlib
+import functools
 import logging
 import math
 import os
@@ -51,10 +52,22 @@ _QUIET = {
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
 }
+# MLflow's own patience is four minutes for a request, in which it says nothing; ours is without
+# end, and says what it waits for.
+_IMPATIENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "60"}
+
+_FINAL = ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST")
+"""MLflow's codes of requests that it will never take, as when somebody deleted the run."""
+EPOCHS_IN_A_REQUEST = 50
+"""A request takes 1,000 numbers, and the epochs in it are shown whole or not at all."""
 
 
 class _GaveUpError(Exception):
     """The search is over and MLflow still does not answer."""
+
+
+class _RefusedError(Exception):
+    """MLflow answers, and will not take this."""
 
 
 class MlflowTracker:
@@ -70,19 +83,20 @@ class MlflowTracker:
         self._spec, self._digest, self._store = spec, digest, store
         self._jobs: queue.Queue[Callable[[], None]] = queue.Queue()
         self._runs: dict[int, str] = {}
-        self._shown: dict[int, int] = {}
-        self._pending: dict[int, list[Any]] = {}
+        self._shown: dict[int, set[int]] = {}
+        self._pending: dict[int, list[list[Any]]] = {}
+        self._refused = ""
         self._closing = threading.Event()
         self._trouble = ""
         self._deadline = math.inf
-        self._finished = False
+        self._connected = self._finished = False
         self._thread = threading.Thread(target=self._work, name="mlflow", daemon=True)
         self._thread.start()
 
     @property
     def trouble(self) -> str:
         """Why MLflow does not answer at the moment; empty when it does."""
-        return self._trouble
+        return self._trouble or self._refused
 
     def open(self, config: TrialConfig) -> None:
         """Begin the run of a trial, or go on with the one it has."""
@@ -110,22 +124,23 @@ class MlflowTracker:
         self._jobs.put(lambda: self._note(text))
 
     def close(self, seconds: float = 120.0) -> bool:
-        """Finish what is queued within a time; whether all of it was."""
+        """Finish what is queued within a time; whether MLflow took all there ever was."""
         self._deadline = time.monotonic() + seconds
         self._closing.set()
         self._thread.join(seconds + 5)
-        return self._finished
+        return self._finished and not self._refused
 
     def _work(self) -> None:
         with contextlib.suppress(_GaveUpError):
             self._call(self._connect)
+            self._connected = True
             while not (self._closing.is_set() and self._jobs.empty()):
                 try:
                     job = self._jobs.get(timeout=TICK_SECONDS)
                 except queue.Empty:
                     self._flush()
                     continue
-                job()
+                self._attempt(job)
                 if self._jobs.empty():
                     self._flush()
                     # Let a few epochs gather, so that one request carries them all.
@@ -133,16 +148,24 @@ class MlflowTracker:
             self._flush()
             self._finished = True
 
+    def _attempt(self, job: Callable[[], None]) -> None:
+        try:
+            job()
+        except _RefusedError as error:
+            self._refused = str(error)
+
     def _call(self, function: Callable[..., Any], *args: Any, **options: Any) -> Any:
         """A request to MLflow, repeated until it succeeds or the time to close is over."""
-        from mlflow.exceptions import MlflowException
-
         wait = 0.5
         while True:
             try:
                 answer = function(*args, **options)
-            except (MlflowException, OSError) as error:
-                self._trouble = f"MLflow: {str(error).splitlines()[0]}"
+            except Exception as error:
+                # Beside its own, MLflow lets the errors of its database through.
+                message = f"MLflow: {(str(error) or type(error).__name__).splitlines()[0]}"
+                if self._connected and getattr(error, "error_code", "") in _FINAL:
+                    raise _RefusedError(message) from error
+                self._trouble = message
                 if time.monotonic() + wait > self._deadline:
                     raise _GaveUpError from error
                 # Awake at once when the search ends, to use what time is left.
@@ -157,14 +180,19 @@ class MlflowTracker:
         # Imported in the thread: it takes seconds, which the first trials need not wait for.
         self._client: MlflowClient = _client(self._spec.storage)
         self._experiment = _experiment(self._client, self._spec)
-        found = self._client.search_runs(
-            [self._experiment], "tags.`tune_vae.kind` = 'trial'", max_results=50_000
-        )
+        found = self._find()
         self._runs = {int(run.data.tags["tune_vae.trial"]): run.info.run_id for run in found}
         self._ended = {
             int(run.data.tags["tune_vae.trial"]) for run in found if run.info.status != "RUNNING"
         }
         self._study_run = self._open_study()
+
+    def _find(self, condition: str = "") -> list[Any]:
+        """Runs of trials."""
+        found = self._client.search_runs(
+            [self._experiment], f"tags.`tune_vae.kind` = 'trial'{condition}", max_results=50_000
+        )
+        return list(found)
 
     def _open_study(self) -> str:
         found = self._client.search_runs([self._experiment], "tags.`tune_vae.kind` = 'study'")
@@ -186,8 +214,11 @@ class MlflowTracker:
 
     def _open(self, config: TrialConfig) -> None:
         trial = config.trial
-        if trial in self._runs:
-            self._reopen(trial)
+        # Another machine may have begun it since.
+        known = self._call(self._find, f" and tags.`tune_vae.trial` = '{trial}'")
+        if known:
+            self._runs[trial] = known[0].info.run_id
+            self._reopen(config)
             return
         run = self._call(
             self._client.create_run,
@@ -203,7 +234,7 @@ class MlflowTracker:
             },
         )
         self._log_params(run.info.run_id, config)
-        self._runs[trial], self._shown[trial] = run.info.run_id, 0
+        self._runs[trial], self._shown[trial] = run.info.run_id, set()
 
     def _log_params(self, run: str, config: TrialConfig) -> None:
         from mlflow.entities import Param
@@ -211,35 +242,48 @@ class MlflowTracker:
         params = [Param(key, value) for key, value in _params(config).items()]
         self._call(self._client.log_batch, run, params=params)
 
-    def _reopen(self, trial: int) -> None:
-        run = self._runs[trial]
+    def _reopen(self, config: TrialConfig) -> None:
+        trial, run = config.trial, self._runs[config.trial]
+        self._flush()
+        self._log_params(run, config)
         # The one curve that is finite in every epoch tells which epochs were shown.
         history = self._call(self._client.get_metric_history, run, "sched/kl_weight")
-        self._shown[trial] = max((metric.step for metric in history), default=0)
+        self._shown[trial] = {metric.step for metric in history}
         self._call(self._client.update_run, run, status="RUNNING")
         self._ended.discard(trial)
 
     def _log(self, report: EpochReport) -> None:
-        if report.epoch <= self._shown.get(report.trial, 0):
-            return
-        self._shown[report.trial] = report.epoch
-        self._pending.setdefault(report.trial, []).extend(_metrics(report))
+        # A set, because epochs that are sent in a row may come out of order.
+        shown = self._shown.setdefault(report.trial, set())
+        if report.trial in self._runs and report.epoch not in shown:
+            shown.add(report.epoch)
+            self._pending.setdefault(report.trial, []).append(_metrics(report))
 
     def _flush(self) -> None:
         for trial in list(self._pending):
-            metrics = self._pending.pop(trial)
-            for start in range(0, len(metrics), 900):
-                part = metrics[start : start + 900]
-                self._call(self._client.log_batch, self._runs[trial], metrics=part)
+            epochs = self._pending.pop(trial)
+            self._attempt(functools.partial(self._send, trial, epochs))
+
+    def _send(self, trial: int, epochs: list[list[Any]]) -> None:
+        for start in range(0, len(epochs), EPOCHS_IN_A_REQUEST):
+            part = epochs[start : start + EPOCHS_IN_A_REQUEST]
+            metrics = [metric for epoch in part for metric in epoch]
+            self._call(self._client.log_batch, self._runs[trial], metrics=metrics)
 
     def _conclude(self, result: TrialResult) -> None:
         from mlflow.entities import Metric, RunTag
 
         self._flush()
+        if result.trial not in self._runs:
+            return
         run, kind = self._runs[result.trial], result.verdict.kind
         moment = int(time.time() * 1000)
+        # A kill may have come after this and before the ledger knew.
+        known = self._call(self._client.get_run, run).data.metrics
         metrics = [
-            Metric(key, value, moment, 0) for key, value in _score(result.best or result.last)
+            Metric(key, value, moment, 0)
+            for key, value in (_score(result.best) if result.best else [])
+            if key not in known
         ]
         tags = {
             "state": "complete" if result.finished else f"pruned_{kind.value}",
@@ -252,7 +296,7 @@ class MlflowTracker:
         self._call(
             self._client.log_batch,
             run,
-            metrics=metrics if result.best else [],
+            metrics=metrics,
             tags=[RunTag(key, value) for key, value in tags.items()],
         )
         for name in ("best", "last"):
@@ -264,7 +308,9 @@ class MlflowTracker:
 
     def _fail(self, trial: int, reason: str) -> None:
         self._flush()
-        run = self._runs[trial]
+        run = self._runs.get(trial)
+        if run is None or trial in self._ended:
+            return
         self._call(self._client.set_tag, run, "state", Kind.FAILED.value)
         self._call(self._client.set_tag, run, "why", Kind.FAILED.value)
         self._call(self._client.set_tag, run, "verdict", reason[:5000])
@@ -365,6 +411,8 @@ def _answers(host: str, port: int) -> bool:
 
 def _client(storage: Storage) -> "MlflowClient":
     os.environ.update(_QUIET)
+    for name, value in _IMPATIENT.items():
+        os.environ.setdefault(name, value)
     logging.getLogger("alembic").setLevel(logging.ERROR)
     from mlflow import MlflowClient
 

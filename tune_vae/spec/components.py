@@ -20,7 +20,17 @@ from tune_vae.science.schedules import Schedule
 from tune_vae.science.sigmas import Sigma
 from tune_vae.spec.source import YamlPath, nearest, shown
 
-__all__ = ["FAMILIES", "ComponentError", "build", "find", "names", "problems_of", "split", "typed"]
+__all__ = [
+    "FAMILIES",
+    "ComponentError",
+    "build",
+    "completed",
+    "find",
+    "names",
+    "problems_of",
+    "split",
+    "typed",
+]
 
 Ref = str | dict[str, Any]
 """`name`, or `{name: {arguments}}`."""
@@ -143,6 +153,19 @@ def typed(kind: type, values: dict[str, Any]) -> Any:
     """
     # Of the two strict modes, Python's refuses a list for a tuple and a mapping for a dataclass.
     return TypeAdapter(kind).validate_json(json.dumps(values), strict=True)
+
+
+def completed(family: str, ref: Any, **facts: Any) -> dict[str, Any]:
+    """A reference with facts of the data filled in, where it takes them and leaves them out.
+
+    Arguments:
+        family: Of the component.
+        ref: A reference that `build` accepts.
+        facts: By the name of the field they fill, such as `levels`.
+    """
+    name, arguments = split(ref)
+    fields = {field.name for field in dataclasses.fields(find(family, name))}
+    return {name: {key: value for key, value in facts.items() if key in fields} | arguments}
 
 
 def problems_of(error: ValidationError, path: YamlPath, known: list[str]) -> list[Problem]:

@@ -3,6 +3,8 @@
 These are faults of meaning, not of form: they need to know the data.
 """
 
+from typing import Any
+
 from tune_vae.data import Splits
 from tune_vae.errors import Problem
 from tune_vae.science.likelihoods import Measure
@@ -12,6 +14,9 @@ from tune_vae.spec.space import Call, Choice, Node
 from tune_vae.spec.study import StudySpec
 
 __all__ = ["faults"]
+
+_BETA_OF_SIGMA = {"gaussian": "sigma²", "laplace": "sigma"}
+"""Likelihoods whose scale only divides the distortion, and the beta to which it amounts."""
 
 
 def faults(spec: StudySpec, data: Splits) -> list[Problem]:
@@ -31,7 +36,7 @@ def _incomparable(spec: StudySpec, levels: int) -> list[Problem]:
             call.name
             for call in calls
             for example in call.examples()
-            if components.build("likelihood", example).measure(levels) is Measure.IMPROPER
+            if _measure(example, levels) is Measure.IMPROPER
         }
     )
     # The default objective has no place in the file.
@@ -69,17 +74,19 @@ def _one_knob_twice(spec: StudySpec) -> list[Problem]:
         if call.name == "fixed"
         for example in call.examples()
     }
-    gaussian = any(call.name == "gaussian" for call in _calls(spec.knobs["likelihood"]))
-    if len(sigmas) > 1 and gaussian and spec.knobs["beta_norm"].open:
-        return [
-            Problem(
-                "a Gaussian's fixed sigma and beta_norm are one knob: sigma with beta = 1 trains "
-                "like sigma 1 with beta = sigma², so only their product is found",
-                ("search", "sigma"),
-                "search one of them: give `fixed` one sigma, or give `beta_norm` one value",
-            )
-        ]
-    return []
+    names = {call.name for call in _calls(spec.knobs["likelihood"])}
+    if len(sigmas) < 2 or not spec.knobs["beta_norm"].open:
+        return []
+    return [
+        Problem(
+            f"the fixed sigma of `{name}` and beta_norm are one knob: sigma with beta = 1 trains "
+            f"like sigma 1 with beta = {beta}, so only their product is found",
+            ("search", "sigma"),
+            "search one of them: give `fixed` one sigma, or give `beta_norm` one value",
+        )
+        for name, beta in _BETA_OF_SIGMA.items()
+        if name in names
+    ]
 
 
 def _batch_too_large(spec: StudySpec, images: int) -> list[Problem]:
@@ -97,6 +104,12 @@ def _batch_too_large(spec: StudySpec, images: int) -> list[Problem]:
 
 def _listed(names: list[str]) -> str:
     return " and ".join(f"`{name}`" for name in names)
+
+
+def _measure(likelihood: dict[str, Any], levels: int) -> Measure:
+    completed = components.completed("likelihood", likelihood, levels=levels)
+    measure: Measure = components.build("likelihood", completed).measure(levels)
+    return measure
 
 
 def _calls(node: Node) -> list[Call]:

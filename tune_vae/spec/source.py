@@ -39,11 +39,14 @@ _VALUES: dict[str, Callable[[str], Any]] = {
 }
 
 
+# True and false in version 1.1 and text in 1.2: whoever writes it may mean either.
+_AMBIGUOUS = {"yes", "no", "on", "off"}
+
+
 class _Loader(yaml.SafeLoader):
     """YAML with the plain values of version 1.2, as everybody means them.
 
-    PyYAML knows those of version 1.1, where `1e-3` is text, `no` is false, `010` is 8 and `1:30`
-    is 90.
+    PyYAML knows those of version 1.1, where `1e-3` is text, `010` is 8 and `1:30` is 90.
     """
 
     yaml_implicit_resolvers = {  # noqa: RUF012 (PyYAML's own attribute)
@@ -168,8 +171,9 @@ _TIPS = {
     "mapping values": "the keys of one section begin in the same column; quote a value that "
     "holds `: `",
     "expected ':'": "write `key: value`",
+    "is ambiguous": "write `true` or `false`, or put it in quotes",
 }
-"""What to do about a word in PyYAML's messages."""
+"""What to do about a word in a message of PyYAML's or of ours."""
 
 
 def _problem(error: yaml.MarkedYAMLError) -> Problem:
@@ -208,6 +212,8 @@ class _Builder:
                 for index, item in enumerate(node.value)
             ]
         if isinstance(node, yaml.ScalarNode) and kind in _VALUES:
+            if not node.style and node.value.lower() in _AMBIGUOUS:
+                raise _refused(f"`{node.value}` is ambiguous", node)
             try:
                 return _VALUES[kind](node.value)
             except (KeyError, ValueError):

@@ -66,6 +66,7 @@ class TrialConfig(BaseModel):
     ) -> "TrialConfig":
         """The configuration of a trial from what was drawn for it."""
         clip = drawn["grad_clip"]
+        likelihood = components.completed("likelihood", drawn["likelihood"], levels=levels)
         seed = hashlib.blake2b(f"{spec.train.seed} {trial}".encode(), digest_size=6).digest()
         config = cls(
             study=spec.name,
@@ -77,7 +78,10 @@ class TrialConfig(BaseModel):
             epochs=spec.train.epochs,
             objective=spec.objective,
             # Infinity has no place in JSON.
-            **(drawn | {"grad_clip": clip if math.isfinite(clip) else None}),
+            **(
+                drawn
+                | {"likelihood": likelihood, "grad_clip": clip if math.isfinite(clip) else None}
+            ),
         )
         # Through JSON and back, so that it equals what the ledger and a checkpoint return.
         return cls.model_validate_json(config.model_dump_json())

@@ -366,10 +366,10 @@ class Trainer:
 
 
 def _log_sigma(vae: VAE) -> Tensor:
-    """The scale a model would use on new data, for the modes that have one for all values."""
+    """The scale a model would use on new data; the geometric mean where it has several."""
     nothing = torch.empty(0)
     log_sigma: Tensor = vae.scale(nothing, nothing, vae.likelihood)
-    return log_sigma
+    return log_sigma.mean()
 
 
 def _contents(row: Mapping[str, Any]) -> str:

@@ -59,13 +59,13 @@ FAULTS = [
     Fault("14_unknown_argument_of_schedule.yaml", 12, "warm_up", "in `linear`", "`warmup`?"),
     Fault("15_misspelt_likelihood.yaml", 8, "gausian", "unknown likelihood", "`gaussian`?"),
     Fault("16_misspelt_schedule.yaml", 9, "cyclic", "unknown schedule", "mean `cyclical`?"),
-    Fault("17_unknown_sigma.yaml", 9, "per_galaxy", "unknown sigma", "fixed, optimal, shared"),
-    Fault("18_misspelt_network.yaml", 4, "CNN", "unknown network `CNN`", "known: conv, mlp"),
-    Fault("19_unknown_data.yaml", 3, "celebrities", "unknown dataset", "known: digits"),
+    Fault("17_unknown_sigma.yaml", 9, "loud", "unknown sigma `loud`", "known: fixed, optimal,"),
+    Fault("18_misspelt_network.yaml", 4, "CNN", "unknown network `CNN`", "known: conv, "),
+    Fault("19_unknown_data.yaml", 3, "moonlight", "unknown dataset", "known: "),
     Fault("20_epochs_in_words.yaml", 10, "ten", "`train.epochs`", "a whole number, got `ten`"),
     Fault("21_half_a_trial.yaml", 9, "3.5", "`budget.trials`", "a whole number, got `3.5`"),
     Fault("22_latents_with_a_unit.yaml", 5, '"8x"', "`latent_dim`", "a whole number, got `8x`"),
-    Fault("23_yes_for_a_number.yaml", 9, "yes", "`train.epochs`", "a whole number, got `yes`"),
+    Fault("23_yes_for_a_number.yaml", 9, "y", "`yes` is ambiguous", "or put it in quotes"),
     Fault("24_low_above_high.yaml", 7, "[10, 1.0e-3]", "10 is not below high 0.001", "swap them"),
     Fault(
         "25_low_equals_high.yaml",
@@ -234,6 +234,11 @@ def assert_one_screen(outcome: Outcome, file: Path | str) -> None:
     assert all(c.isprintable() for line in lines for c in line)
 
 
+def unwrapped(screen: str) -> str:
+    """The same with the parts of each long tip in one line."""
+    return re.sub(r"\n +\| (?=\S)", " ", screen)
+
+
 def underlined(screen: str) -> str:
     """The text above the first carets."""
     lines = screen.splitlines()
@@ -255,7 +260,7 @@ def test_broken_study_is_refused_with_its_place_and_a_remedy(fault: Fault, check
     assert_one_screen(outcome, FOLDER / fault.file)
     assert outcome.err.count("error: ") == 1
     assert fault.says in outcome.err
-    assert fault.remedy in outcome.err
+    assert fault.remedy in unwrapped(outcome.err)
     assert fault.file in outcome.err
     if fault.line == NOWHERE:
         assert "-->" not in outcome.err
@@ -364,5 +369,5 @@ def test_installed_command_says_the_same_and_leaves_nothing(
     assert_one_screen(Outcome(run.returncode, run.stdout, run.stderr), file)
     assert f"--> {file}:{fault.line}:" in run.stderr
     assert fault.says in run.stderr
-    assert fault.remedy in run.stderr
+    assert fault.remedy in unwrapped(run.stderr)
     assert list(empty_folder.iterdir()) == []

@@ -15,7 +15,7 @@ EVERY = [(family, name) for family in FAMILIES for name in components.names(fami
 every_component = pytest.mark.parametrize(("family", "name"), EVERY)
 
 MODULE = """
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
@@ -46,6 +46,11 @@ class Plain(Schedule):
         return progress_T
 
 
+@dataclass(frozen=True)
+class Needy(Square):
+    floor: float = field(kw_only=True)
+
+
 def square() -> Square:
     return Square()
 """
@@ -68,8 +73,11 @@ def problem_of(family: str, ref: object) -> Problem:
 
 
 def test_names_are_the_files_of_the_family() -> None:
-    assert components.names("schedule") == ["constant", "cyclical", "linear", "sigmoid"]
-    assert all(components.names(family) for family in FAMILIES)
+    assert {"constant", "cyclical", "linear", "sigmoid"} <= set(components.names("schedule"))
+    for family in FAMILIES:
+        names = components.names(family)
+        assert names == sorted(names) != []
+        assert "__init__" not in names
 
 
 @every_component
@@ -144,7 +152,8 @@ def test_reference_is_a_name_or_one_name_with_arguments(ref: object) -> None:
 def test_unknown_name_is_answered_with_the_nearest_or_all() -> None:
     near = problem_of("schedule", "liner")
     assert (near.message, near.tip) == ("unknown schedule `liner`", "did you mean `linear`?")
-    assert problem_of("network", "resnet").tip == "known: conv, mlp"
+    known = components.names("network")
+    assert problem_of("network", "zzz").tip == f"known: {', '.join(known)}"
 
 
 @pytest.mark.parametrize("name", ["__init__", "../linear", "Linear", "", "linear.py"])
@@ -186,3 +195,11 @@ def test_import_path_to_what_is_no_such_component_is_refused(
     assert message in problem.message
     assert tip in problem.tip
     assert problem.path == (path,)
+
+
+def test_argument_without_a_default_must_be_given(my_schedules: str) -> None:
+    name = f"{my_schedules}:Needy"
+    problem = problem_of("schedule", name)
+    assert problem.message == f"`{name}.floor` is missing"
+    assert (problem.path, problem.tip, problem.on_key) == ((name,), "add `floor: …`", True)
+    assert components.build("schedule", {name: {"floor": 0.5}}).floor == 0.5

@@ -45,7 +45,8 @@ def test_bounds_of_a_number_are_where_they_are_stated(name: str, number: Number)
     assert refused(math.nextafter(number.high, math.inf)) is math.isfinite(number.high)
     assert refused(number.high) is (math.isinf(number.high) and number.whole)
     assert refused(1.5) is number.whole
-    for no_number in (True, "1", None, [1], {}):
+    no_numbers: list[object] = [True, "1", None, [1], {}]
+    for no_number in no_numbers:
         assert refused(number.low + 1) is False
         problem = problem_of(name, no_number)
         assert f"`search.{name}` must be a{' whole' * number.whole} number" in problem.message

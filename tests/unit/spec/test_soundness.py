@@ -1,10 +1,12 @@
 """Whether the numbers of a study can be compared, and whether each knob turns something."""
 
 import pytest
+import torch
 
 from tests.unit.spec.studies import study
 from tune_vae.data import Splits
 from tune_vae.errors import Problem
+from tune_vae.spec import components
 from tune_vae.spec.soundness import faults
 
 BOTH = "{choice: [gaussian, continuous_bernoulli]}"
@@ -26,8 +28,12 @@ def found(
 
 @pytest.fixture(scope="module")
 def binary(digits: Splits) -> Splits:
-    halves = (images // 9 for images in (digits.train, digits.validation, digits.test))
-    return Splits(*halves, levels=2)
+    return Splits(
+        train=digits.train // 9,
+        validation=digits.validation // 9,
+        test=digits.test // 9,
+        levels=2,
+    )
 
 
 @pytest.mark.parametrize("objective", ["bits_per_dim", "bits_per_dim_calibrated", "mse"])
@@ -92,6 +98,25 @@ def test_fixed_sigma_and_beta_norm_are_not_both_searched(digits: Splits, sigma: 
     (problem,) = found(digits, sigma=sigma)
     assert "are one knob" in problem.message
     assert problem.path == ("search", "sigma")
+
+
+@pytest.mark.parametrize(("likelihood", "power"), [("gaussian", 2), ("laplace", 1)])
+def test_fixed_sigma_amounts_to_the_stated_beta(likelihood: str, power: int) -> None:
+    """Distortion at sigma is, up to a constant, distortion at 1 over the beta it amounts to."""
+    built = components.build("likelihood", likelihood)
+    x, params, sigma = torch.tensor([[0.3]]), torch.tensor([[[-2.0]], [[1.5]]]), torch.tensor(0.2)
+
+    def difference(log_sigma: torch.Tensor) -> torch.Tensor:
+        one, other = (built.log_prob(x, p[None], log_sigma) for p in params)
+        return (one - other).squeeze()
+
+    torch.testing.assert_close(difference(sigma.log()) * sigma**power, difference(torch.zeros(())))
+
+
+@pytest.mark.parametrize("sigma", SIGMAS)
+def test_fixed_sigma_of_a_laplace_is_beta_norm_as_well(digits: Splits, sigma: str) -> None:
+    (problem,) = found(digits, likelihood="laplace", sigma=sigma)
+    assert "the fixed sigma of `laplace` and beta_norm are one knob" in problem.message
 
 
 @pytest.mark.parametrize("sigma", SIGMAS)

@@ -62,10 +62,24 @@ def test_not_a_number_is_a_number(source_of: SourceOf) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["no", "yes", "off", "1:30", "2024-01-01", "1__0", "1e", "-x", "0x1g", "<<", "inf"]
+    "text", ["maybe", "y", "1:30", "2024-01-01", "1__0", "1e", "-x", "0x1g", "<<", "inf"]
 )
 def test_what_only_looks_like_a_value_stays_text(source_of: SourceOf, text: str) -> None:
     assert source_of.value(text) == text
+
+
+@pytest.mark.parametrize("word", ["yes", "No", "ON", "off"])
+def test_word_that_is_true_or_false_for_some_must_be_quoted(
+    source_of: SourceOf, word: str
+) -> None:
+    with pytest.raises(StudyFileError) as refused:
+        source_of.value(f"[1, {word}]")
+    (problem,) = refused.value.problems
+    assert problem.message == f"`{word}` is ambiguous"
+    assert problem.tip == "write `true` or `false`, or put it in quotes"
+    assert (problem.line, problem.column) == (1, 12)
+    assert source_of.value(f"['{word}']") == [word]
+    assert source_of(f"{word}: 1\n").data == {word: 1}
 
 
 def test_quoted_number_stays_text(source_of: SourceOf) -> None:

@@ -214,7 +214,7 @@ def test_sigma_is_drawn_only_for_likelihoods_with_a_scale() -> None:
     assert scaled.asked == ["likelihood", "sigma"]
 
 
-def test_scale_belongs_to_the_gaussian_alone() -> None:
+def test_gaussian_has_a_scale_and_the_bernoullis_have_none() -> None:
     assert has_scale("gaussian")
     assert has_scale({"gaussian": {"link": "identity"}})
     assert not has_scale("bernoulli")

@@ -131,9 +131,23 @@ def test_decoder_is_likelihood_and_sigma_mode_in_one_word(
     assert config(likelihood=likelihood, sigma=sigma).decoder == decoder
 
 
+def test_schedule_goes_by_its_name() -> None:
+    assert config(schedule={"linear": {"warmup": 0.5}}).schedule_name == "linear"
+
+
 def test_configuration_cannot_change_and_takes_no_unknown_key() -> None:
     drawn = config()
     with pytest.raises(ValidationError, match="frozen"):
-        drawn.lr = 1.0  # type: ignore[misc]
+        drawn.lr = 1.0
     with pytest.raises(ValidationError, match="momentum"):
         TrialConfig.model_validate(drawn.model_dump() | {"momentum": 0.9})
+
+
+def test_levels_of_the_data_are_filled_in_where_a_likelihood_takes_them() -> None:
+    assert config(likelihood={"discretized_logistic": {}}).likelihood == {
+        "discretized_logistic": {"levels": 17}
+    }
+    assert config(likelihood={"categorical": {"levels": 256}}).likelihood == {
+        "categorical": {"levels": 256}
+    }
+    assert config(likelihood={"bernoulli": {}}).likelihood == {"bernoulli": {}}

@@ -33,14 +33,21 @@ class Likelihood(ABC):
     finite, draw no random numbers but through `generator`, and hold no state, so that they can
     be lifted to many models with `torch.func.vmap`.
 
+    A likelihood of grey levels has their number as its argument `levels`, because training, the
+    decoder's width and a checkpoint depend on it. On data of another number of levels it is
+    improper, so that a study which would rank it by such a number is refused.
+
     Attributes:
-        params_per_value: P, how many numbers the decoder gives for each data value.
         has_scale: Whether a sigma mode applies.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
-    params_per_value: ClassVar[int] = 1
     has_scale: ClassVar[bool] = False
+
+    @property
+    def params_per_value(self) -> int:
+        """P, how many numbers the decoder gives for each data value."""
+        return 1
 
     @abstractmethod
     def measure(self, levels: int) -> Measure:
@@ -66,12 +73,19 @@ class Likelihood(ABC):
 
     @abstractmethod
     def mean(self, params: Tensor) -> Tensor:
-        """Expected value, shape `B...`, in the units of `x`."""
+        """Expected value, shape `B...`, in the units of `x`.
+
+        For a likelihood of levels with a scale it is the mean before values beyond 0 and 1 are
+        counted to the first and the last level.
+        """
 
     @abstractmethod
     def sample(self, params: Tensor, log_sigma: Tensor, generator: torch.Generator) -> Tensor:
         """One draw per value, shape `B...`."""
 
     def optimal_log_sigma(self, x: Tensor, params: Tensor) -> Tensor:
-        """Logarithm of the one scale under which `x` is most probable, a scalar."""
+        """Logarithm of the one scale under which `x` is most probable, a scalar.
+
+        Where that has no closed form, of a stated estimate of it.
+        """
         raise NotImplementedError(f"{type(self).__name__} has no scale")

@@ -29,8 +29,8 @@ class Sigma(ABC):
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     @abstractmethod
-    def build(self) -> Scale:
-        """A fresh scale, the same on every call."""
+    def build(self, shape: tuple[int, int, int]) -> Scale:
+        """A fresh scale for images of C, H, W, the same on every call."""
 
     def pack_key(self) -> object:
         """What must be equal for two trials to train in one pack.

@@ -23,7 +23,7 @@ class Fixed(Sigma):
         sigma: Scale in units of the data, which lie in [0, 1]; positive and finite.
 
     Example:
-        >>> Fixed(sigma=1.0).build().log_sigma
+        >>> Fixed(sigma=1.0).build((1, 8, 8)).log_sigma
         tensor(0.)
     """
 
@@ -33,7 +33,7 @@ class Fixed(Sigma):
         if not (math.isfinite(self.sigma) and self.sigma > 0):
             raise ValueError(f"sigma must be positive and finite, got {self.sigma}")
 
-    def build(self) -> Scale:
+    def build(self, shape: tuple[int, int, int]) -> Scale:
         return FixedScale(math.log(self.sigma))
 
     def pack_key(self) -> object:

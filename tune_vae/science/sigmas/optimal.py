@@ -33,7 +33,7 @@ class Optimal(Sigma):
         if not 0 <= self.decay < 1:
             raise ValueError(f"decay must be at least 0 and below 1, got {self.decay}")
 
-    def build(self) -> Scale:
+    def build(self, shape: tuple[int, int, int]) -> Scale:
         return OptimalScale(self.decay)
 
 

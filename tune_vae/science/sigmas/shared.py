@@ -33,7 +33,7 @@ class Shared(Sigma):
         if not (math.isfinite(self.start) and self.start > 0):
             raise ValueError(f"start must be positive and finite, got {self.start}")
 
-    def build(self) -> Scale:
+    def build(self, shape: tuple[int, int, int]) -> Scale:
         return SharedScale(math.log(self.start))
 
     def pack_key(self) -> object:

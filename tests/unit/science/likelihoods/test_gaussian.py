@@ -8,7 +8,8 @@ import torch
 from scipy.special import expit
 from scipy.stats import norm
 
-from tune_vae.science.likelihoods.gaussian import Gaussian, discretized_log_mass
+from tune_vae.science.bins import gaussian_log_mass
+from tune_vae.science.likelihoods.gaussian import Gaussian
 
 LOGITS = [-80.0, -3.0, -1e-7, 0.0, 0.7, 3.0, 80.0]
 
@@ -49,7 +50,7 @@ def exact_log_mass(low: float, high: float, mean: float, sigma: float) -> float:
 @pytest.mark.parametrize("levels", [2, 17, 256])
 def test_log_mass_agrees_with_exact_arithmetic(levels: int, log_sigma: float, mean: float) -> None:
     chosen = sorted({0, 1, levels // 2, levels - 1})
-    got = discretized_log_mass(
+    got = gaussian_log_mass(
         torch.tensor(chosen, dtype=torch.float64) / (levels - 1),
         torch.tensor(mean, dtype=torch.float64),
         torch.tensor(log_sigma, dtype=torch.float64),
@@ -72,7 +73,7 @@ def test_log_mass_is_finite_far_from_the_mean_of_a_sharp_pixel() -> None:
     """z reaches a million, where every distribution function has long underflowed."""
     grid = torch.linspace(0, 1, 256, dtype=torch.float64)
     log_sigma = torch.tensor(math.log(1e-6), dtype=torch.float64)
-    log_mass = discretized_log_mass(grid, torch.tensor(0.0), log_sigma, levels=256)
+    log_mass = gaussian_log_mass(grid, torch.tensor(0.0), log_sigma, levels=256)
     assert log_mass.isfinite().all()
     z = (grid[1:] - 0.5 / 255) / 1e-6
     tail = -0.5 * z.square() - z.log() - 0.5 * math.log(2 * math.pi)

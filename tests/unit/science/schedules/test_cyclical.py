@@ -2,8 +2,11 @@ import numpy as np
 import pytest
 import torch
 
+from tune_vae.science.schedules import Schedule
+from tune_vae.science.schedules.cosine import Cosine
 from tune_vae.science.schedules.cyclical import Cyclical
 from tune_vae.science.schedules.linear import Linear
+from tune_vae.science.schedules.sigmoid import Sigmoid
 
 
 def fu_et_al(steps: int, cycles: int, ramp: float) -> np.ndarray:
@@ -23,11 +26,34 @@ def test_weight_is_that_of_fu_et_al(cycles: int, ramp: float) -> None:
 
 
 @pytest.mark.parametrize("ramp", [0.1, 0.5, 1.0])
-def test_one_cycle_is_a_linear_warm_up(ramp: float) -> None:
+@pytest.mark.parametrize(
+    ("shape", "make"), [("linear", Linear), ("sigmoid", Sigmoid), ("cosine", Cosine)]
+)
+def test_one_cycle_is_a_warm_up_of_its_shape(
+    shape: str, make: type[Schedule], ramp: float
+) -> None:
     progress = torch.linspace(0, 1, 50, dtype=torch.float64)
-    torch.testing.assert_close(
-        Cyclical(cycles=1, ramp=ramp).weight(progress), Linear(warmup=ramp).weight(progress)
-    )
+    one = Cyclical(cycles=1, ramp=ramp, shape=shape)
+    torch.testing.assert_close(one.weight(progress), make(warmup=ramp).weight(progress))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("steps", [1, 7, 100, 1000])
+@pytest.mark.parametrize("shape", ["linear", "sigmoid", "cosine"])
+def test_every_shape_climbs_each_cycle_and_ends_at_exactly_1(
+    shape: str, steps: int, dtype: torch.dtype
+) -> None:
+    progress = (torch.arange(1, steps + 1, dtype=torch.float64) / steps).to(dtype)
+    for ramp in (0.3, 1.0):
+        weight = Cyclical(cycles=4, ramp=ramp, shape=shape).weight(progress)
+        assert ((weight >= 0) & (weight <= 1)).all()
+        assert weight[-1] == 1
+        assert (weight.diff() < 0).sum() <= 4
+
+
+def test_unknown_shape_is_refused() -> None:
+    with pytest.raises(ValueError, match="shape must be linear, sigmoid or cosine, got steps"):
+        Cyclical(shape="steps")
 
 
 def test_weight_falls_to_0_once_between_two_cycles() -> None:

@@ -29,7 +29,7 @@ def test_training_uses_the_argmin_over_sigma_of_the_batch_likelihood(error: floa
         return -GAUSSIAN.log_prob(x, params, log_sigma_).mean().item()
 
     best = minimize_scalar(cost, bounds=(-8, 2), method="bounded", options={"xatol": 1e-8})
-    log_sigma = Optimal().build().double().train()(x, params, GAUSSIAN)
+    log_sigma = Optimal().build((1, 4, 4)).double().train()(x, params, GAUSSIAN)
     bounded = soft_lower_bound(torch.tensor(best.x, dtype=torch.float64))
     assert log_sigma.item() == pytest.approx(bounded.item(), abs=1e-6)
     # The soft bound costs little where sigma is well above e^-6.
@@ -38,12 +38,12 @@ def test_training_uses_the_argmin_over_sigma_of_the_batch_likelihood(error: floa
 
 def test_gradient_reaches_the_decoder_but_not_through_sigma() -> None:
     x, params = images(0.1)
-    log_sigma = Optimal().build().double().train()(x, params.requires_grad_(), GAUSSIAN)
+    log_sigma = Optimal().build((1, 4, 4)).double().train()(x, params.requires_grad_(), GAUSSIAN)
     assert not log_sigma.requires_grad
 
 
 def test_first_batches_are_averaged_evenly() -> None:
-    scale = Optimal(decay=0.9).build().double()
+    scale = Optimal(decay=0.9).build((1, 4, 4)).double()
     variances = []
     for seed in range(10):
         log_sigma = scale.train()(*images(0.05 * (1 + seed), seed), GAUSSIAN)
@@ -54,7 +54,7 @@ def test_first_batches_are_averaged_evenly() -> None:
 
 
 def test_later_batches_replace_the_past_at_the_rate_of_the_decay() -> None:
-    scale = Optimal(decay=0.5).build().double()
+    scale = Optimal(decay=0.5).build((1, 4, 4)).double()
     expected = math.nan
     for seed in range(8):
         log_sigma = scale.train()(*images(0.05 * (1 + seed), seed), GAUSSIAN)
@@ -64,7 +64,7 @@ def test_later_batches_replace_the_past_at_the_rate_of_the_decay() -> None:
 
 
 def test_without_decay_the_last_batch_alone_counts() -> None:
-    scale = Optimal(decay=0.0).build().double()
+    scale = Optimal(decay=0.0).build((1, 4, 4)).double()
     for error in (0.5, 0.1):
         log_sigma = scale.train()(*images(error), GAUSSIAN)
     assert scale.eval()(*images(0.3), GAUSSIAN).item() == pytest.approx(log_sigma.item())
@@ -72,7 +72,7 @@ def test_without_decay_the_last_batch_alone_counts() -> None:
 
 def test_images_that_are_met_exactly_leave_sigma_at_its_lower_bound() -> None:
     x, _ = images(0.0)
-    scale = Optimal().build().double()
+    scale = Optimal().build((1, 4, 4)).double()
     assert scale.train()(x, x[:, None], GAUSSIAN).item() == -6
     assert scale.eval()(x, x[:, None], GAUSSIAN).item() == pytest.approx(-6)
 

@@ -12,7 +12,7 @@ IMAGES = torch.full((2, 1, 3, 3), 0.5)
 @pytest.mark.parametrize("start", [0.1, 1.0, 5.0])
 def test_sigma_starts_where_stated(start: float) -> None:
     """The soft bound at e^-6 adds less than 0.003 / start of it."""
-    log_sigma = Shared(start=start).build()(IMAGES, IMAGES[:, None], Gaussian())
+    log_sigma = Shared(start=start).build((1, 3, 3))(IMAGES, IMAGES[:, None], Gaussian())
     assert log_sigma.exp().item() == pytest.approx(start, rel=0.003 / start)
 
 
@@ -20,7 +20,7 @@ def test_gradient_descent_finds_the_sigma_that_fits_the_data() -> None:
     generator = torch.Generator().manual_seed(0)
     x = torch.rand(50, 1, 4, 4, generator=generator, dtype=torch.float64)
     params = torch.full((50, 1, 1, 4, 4), 0.5, dtype=torch.float64)
-    likelihood, scale = Gaussian(link="identity"), Shared().build().double()
+    likelihood, scale = Gaussian(link="identity"), Shared().build((1, 4, 4)).double()
     for _ in range(300):
         log_sigma = scale(x, params, likelihood)
         cost = -likelihood.log_prob(x, params, log_sigma).mean()
@@ -31,13 +31,13 @@ def test_gradient_descent_finds_the_sigma_that_fits_the_data() -> None:
 
 
 def test_constant_images_cannot_drive_sigma_below_its_bound() -> None:
-    scale = Shared(start=1e-30).build()
+    scale = Shared(start=1e-30).build((1, 3, 3))
     log_sigma = scale(IMAGES, IMAGES[:, None], Gaussian(link="identity"))
     assert log_sigma.item() >= -6
 
 
 def test_below_the_bound_there_is_still_a_gradient() -> None:
-    scale = Shared(start=math.exp(-12.0)).build()
+    scale = Shared(start=math.exp(-12.0)).build((1, 3, 3))
     log_sigma = scale(IMAGES, IMAGES[:, None], Gaussian())
     (gradient,) = torch.autograd.grad(log_sigma, list(scale.parameters()))
     assert gradient.item() == pytest.approx(1 / (1 + math.exp(6.0)), rel=1e-4)

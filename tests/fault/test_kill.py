@@ -1,0 +1,195 @@
+"""Searches whose processes are killed without warning, and what the next command makes of it."""
+
+import os
+import random
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.searching import Workplace, copy_database, kill, wait_until
+from tests.stores import MLFLOW_WARNINGS
+from tune_vae.service.results import TrialRow
+from tune_vae.training.checkpoint import CheckpointStore
+
+pytestmark = MLFLOW_WARNINGS
+
+SMALL = """
+study: small
+data: digits
+network: {mlp: {hidden: [32]}}
+latent_dim: 4
+search:
+  beta_norm: {log_uniform: [0.01, 0.1]}
+  likelihood: gaussian
+  sigma: optimal
+  lr: {log_uniform: [0.002, 0.01]}
+sampler: RandomSampler
+train: {epochs: 30, batch_size: 64}
+budget: {trials: 8}
+"""
+
+
+def place_for(folder: Path, empty_mlflow: Path, **sections: object) -> Workplace:
+    place = Workplace(folder).write(SMALL, **sections)
+    copy_database(empty_mlflow, place)
+    return place
+
+
+class Watched:
+    """A study under kills, and what must survive them."""
+
+    def __init__(self, place: Workplace) -> None:
+        self.place = place
+        self.store = CheckpointStore(place.folder / "mlruns" / "checkpoints", "small")
+        self.ended: dict[int, str] = {}
+        self.trained: dict[int, list[dict[str, object]]] = {}
+
+    def search_and_kill(self, moments: random.Random) -> None:
+        """Begin to search, and kill all of it at a random moment."""
+        process = self.place.search()
+        try:
+            if moments.random() < 0.2:
+                # While it starts.
+                time.sleep(moments.uniform(0.5, 8.0))
+            else:
+                wanted = sum(self.place.epochs().values()) + moments.randint(1, 60)
+                wait_until(
+                    lambda: sum(self.place.epochs().values()) >= wanted,
+                    process=process,
+                    what=f"{wanted} epochs",
+                )
+                time.sleep(moments.uniform(0.0, 0.3))
+        finally:
+            kill(process)
+        # The orphans notice within a second or two that they are alone.
+        wait_until(lambda: not self.place.processes(), seconds=30, what="all processes end")
+        self.check_and_remember()
+
+    def rows(self) -> list[TrialRow]:
+        return self.place.rows() if self.place.count("1 = 1") else []
+
+    def check_and_remember(self) -> None:
+        """What ended is as it was, and what was trained goes on from there."""
+        rows = {row.trial: row for row in self.rows()}
+        for trial, row in self.ended.items():
+            assert repr(rows[trial]) == row
+        self.ended = {trial: repr(row) for trial, row in rows.items() if row.ended}
+        for trial in rows:
+            checkpoint = self.store.last(trial)
+            reports = checkpoint["reports"] if checkpoint else []
+            before = self.trained.get(trial, [])
+            # Also the seconds that an epoch took are the same: it was not trained again.
+            assert reports[: len(before)] == before, f"trial {trial} lost epochs"
+            self.trained[trial] = reports
+
+
+def kill_and_resume(place: Workplace, *, kills: int, seed: int) -> None:
+    watched, moments = Watched(place), random.Random(seed)
+    interrupted = 0
+    for _ in range(kills):
+        watched.search_and_kill(moments)
+        interrupted += any(row.state != "ended" and row.epoch for row in watched.rows())
+    assert interrupted >= kills / 2, "the kills came at the wrong moments to show anything"
+
+    ended = place.run("search", "study.yaml")
+    assert ended.code == 0, ended.output
+    watched.check_and_remember()
+    rows = place.rows()
+    assert len(rows) == len({row.trial for row in rows}) == 8
+    assert all(row.ended for row in rows)
+    assert {row.kind for row in rows} <= {"healthy", "hopeless"}
+    assert max(row.attempts for row in rows) > 1
+    for row in rows:
+        epochs = [report["epoch"] for report in watched.trained[row.trial]]
+        assert epochs == list(range(1, row.epoch + 1))
+        assert row.epoch == 30 or not row.finished
+    attempts = [row for row in place.optuna_rows() if "config" in row.user_attrs]
+    assert len(attempts) == sum(row.attempts for row in rows)
+    place.assert_shown_exactly_once()
+    place.assert_nothing_is_left_running()
+
+
+def test_killed_search_goes_on_where_it_was(tmp_path: Path, empty_mlflow: Path) -> None:
+    kill_and_resume(place_for(tmp_path, empty_mlflow), kills=3, seed=0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("pack", [1, 3])
+def test_search_that_is_killed_again_and_again_loses_and_repeats_nothing(
+    tmp_path: Path, empty_mlflow: Path, pack: int, seed: int
+) -> None:
+    place = place_for(tmp_path, empty_mlflow, train={"pack": pack})
+    kill_and_resume(place, kills=10, seed=seed)
+
+
+def test_killed_worker_costs_its_trial_one_attempt_and_no_epoch(
+    tmp_path: Path, empty_mlflow: Path
+) -> None:
+    place = place_for(tmp_path, empty_mlflow, train={"epochs": 40}, budget={"trials": 4})
+    process = place.search()
+    wait_until(
+        lambda: any(3 <= epoch < 30 for epoch in place.epochs().values()),
+        what="a trial under way",
+        process=process,
+    )
+    workers = [pid for pid, title in place.processes().items() if "Trainable" in title]
+    os.kill(workers[0], signal.SIGKILL)
+    ended = place.wait(process)
+    assert ended.code == 0, ended.output
+    assert "Traceback" not in ended.output
+    rows = place.rows()
+    assert len(rows) == 4
+    assert all(row.ended for row in rows)
+    assert {row.kind for row in rows} <= {"healthy", "hopeless"}
+    assert sorted(row.attempts for row in rows) == [1, 1, 1, 2]
+    place.assert_shown_exactly_once()
+    place.assert_nothing_is_left_running()
+
+
+def test_worker_that_dies_at_every_start_of_a_trial_ends_the_trial_and_not_the_study(
+    tmp_path: Path, empty_mlflow: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = place_for(
+        tmp_path,
+        empty_mlflow,
+        network="deadly_nets:Deadly",
+        budget={"trials": 3, "retries": 1},
+    )
+    (place.folder / "deadly_nets.py").write_text(DEADLY_NETS)
+    monkeypatch.syspath_prepend(place.folder)
+    ended = place.run("search", "study.yaml")
+    assert ended.code == 3, ended.output
+    assert "Traceback" not in ended.output
+    assert ended.output.count("interrupted 2 times without finishing an epoch") == 3
+    assert [run.info.status for run in place.runs()] == ["FAILED"] * 3
+    place.assert_nothing_is_left_running()
+
+
+DEADLY_NETS = '''
+import os
+from dataclasses import dataclass
+
+from torch import nn
+
+from tune_vae.science.networks import Network
+from tune_vae.science.networks.mlp import Mlp
+
+
+class Layer(nn.Module):
+    def forward(self, x):
+        if x.device.type != "meta":
+            os.abort()
+        return x
+
+
+@dataclass(frozen=True)
+class Deadly(Network):
+    """Takes its whole process with it, as a fault of a driver does."""
+
+    def build(self, shape, latent_dim, params_per_value):
+        encoder, decoder = Mlp().build(shape, latent_dim, params_per_value)
+        return nn.Sequential(Layer(), encoder), decoder
+'''

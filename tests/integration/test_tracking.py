@@ -1,0 +1,408 @@
+"""The tracker on a real MLflow store."""
+
+import itertools
+import math
+import socket
+import sqlite3
+import threading
+import time
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+from tests.factories import report
+from tests.stores import MLFLOW_WARNINGS
+from tests.trials import DIGEST, EPOCHS, study, trial_config
+from tune_vae import load_vae
+from tune_vae.errors import StorageError
+from tune_vae.science.health import Kind, Verdict
+from tune_vae.science.history import EpochReport
+from tune_vae.service.journey import TrialResult
+from tune_vae.service.tracking import EPOCHS_IN_A_REQUEST, MlflowTracker, experiment_link
+from tune_vae.spec.study import StudySpec
+from tune_vae.spec.trial import TrialConfig
+from tune_vae.training.checkpoint import CheckpointStore
+from tune_vae.training.trainer import Trainer
+
+pytestmark = MLFLOW_WARNINGS
+
+HEALTHY = Verdict(Kind.HEALTHY, "as it should be")
+_numbers = itertools.count()
+
+
+@dataclass(frozen=True)
+class Place:
+    """A study of its own in the store that all tests of this file share."""
+
+    spec: StudySpec
+    store: CheckpointStore
+    client: MlflowClient
+
+    def tracker(self) -> MlflowTracker:
+        return MlflowTracker(self.spec, digest=DIGEST, store=self.store)
+
+    def config(self, trial: int = 0, **changes: object) -> TrialConfig:
+        return trial_config(trial, study=self.spec.name, **changes)
+
+    def runs(self, kind: str = "trial") -> list[Run]:
+        experiment = self.client.get_experiment_by_name(self.spec.name)
+        if experiment is None:
+            return []
+        found = self.client.search_runs(
+            [experiment.experiment_id], f"tags.`tune_vae.kind` = '{kind}'"
+        )
+        return sorted(found, key=lambda run: int(run.data.tags.get("tune_vae.trial", "0")))
+
+    def run(self) -> Run:
+        (run,) = self.runs()
+        return run
+
+    def steps(self, key: str = "val/bits_per_dim") -> list[int]:
+        history = self.client.get_metric_history(self.run().info.run_id, key)
+        return [metric.step for metric in history]
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory, empty_mlflow: Path) -> Path:
+    folder = tmp_path_factory.mktemp("mlflow")
+    (folder / "mlflow.db").write_bytes(empty_mlflow.read_bytes())
+    return folder
+
+
+@pytest.fixture
+def place(shared: Path) -> Place:
+    spec = study(shared, study=f"study-{next(_numbers)}")
+    store = CheckpointStore(shared / "checkpoints", spec.name)
+    return Place(spec, store, MlflowClient(spec.storage.tracking))
+
+
+def reports(trial: int = 0, epochs: int = EPOCHS, begun: int = 0) -> list[EpochReport]:
+    return [
+        report(epoch, trial=trial, bits_per_dim=3.0 + 1 / epoch, sigma=0.2)
+        for epoch in range(begun + 1, epochs + 1)
+    ]
+
+
+def result(trial: int = 0, verdict: Verdict = HEALTHY, epochs: int = EPOCHS) -> TrialResult:
+    *_, last = reports(trial, epochs)
+    return TrialResult(
+        trial=trial,
+        verdict=verdict,
+        finished=verdict is HEALTHY,
+        values=(last.bits_per_dim,),
+        best=last if verdict is HEALTHY else None,
+        last=last,
+    )
+
+
+def show(tracker: MlflowTracker, config: TrialConfig, epochs: int = EPOCHS) -> None:
+    tracker.open(config)
+    for one in reports(config.trial, epochs):
+        tracker.log(one, HEALTHY)
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 30.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not come to pass"
+        time.sleep(0.05)
+
+
+def test_trial_is_shown_with_its_parameters_its_curve_and_its_end(place: Place) -> None:
+    tracker = place.tracker()
+    show(tracker, place.config())
+    tracker.conclude(result())
+    assert tracker.close()
+    run = place.run()
+    assert run.info.status == "FINISHED"
+    assert run.data.params["beta_norm"] == "0.01"
+    assert run.data.params["likelihood"] == "gaussian"
+    assert run.data.params["sigma"] == "optimal"
+    assert run.data.params["schedule"] == "constant"
+    assert run.data.params["network"] == "mlp(hidden=[16])"
+    assert place.steps() == [1, 2, 3, 4]
+    assert run.data.metrics["val/bits_per_dim"] == 3.25
+    assert run.data.metrics["score/bits_per_dim"] == 3.25
+    assert run.data.metrics["score/epoch"] == EPOCHS
+    assert run.data.tags["why"] == "healthy"
+    assert run.data.tags["verdict"] == "as it should be"
+    assert run.data.tags["tune_vae.data_digest"] == DIGEST
+    assert f"--trial {run.data.tags['tune_vae.trial']}" in run.data.tags["mlflow.note.content"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "status"),
+    [
+        (Kind.HEALTHY, "FINISHED"),
+        (Kind.COLLAPSED, "KILLED"),
+        (Kind.HOPELESS, "KILLED"),
+        (Kind.DIVERGED, "FAILED"),
+    ],
+)
+def test_status_of_a_run_tells_how_its_trial_ended(place: Place, kind: Kind, status: str) -> None:
+    tracker = place.tracker()
+    show(tracker, place.config(), epochs=2)
+    tracker.conclude(result(verdict=Verdict(kind, "for a reason"), epochs=2))
+    assert tracker.close()
+    run = place.run()
+    assert run.info.status == status
+    assert run.data.tags["why"] == kind.value
+    assert run.data.tags["verdict"] == "for a reason"
+    assert "for a reason" in run.data.tags["mlflow.note.content"]
+
+
+def test_broken_trial_is_shown_as_failed_with_its_reason(place: Place) -> None:
+    tracker = place.tracker()
+    show(tracker, place.config(), epochs=1)
+    tracker.fail([0], "ValueError: no such layer (nets.py:12)")
+    assert tracker.close()
+    assert place.run().info.status == "FAILED"
+    assert place.run().data.tags["why"] == "failed"
+    assert place.run().data.tags["verdict"] == "ValueError: no such layer (nets.py:12)"
+    assert place.steps() == [1]
+
+
+def test_epochs_that_are_told_twice_are_shown_once(place: Place) -> None:
+    tracker = place.tracker()
+    show(tracker, place.config())
+    show(tracker, place.config())
+    assert tracker.close()
+    assert len(place.runs()) == 1
+    assert place.steps() == [1, 2, 3, 4]
+
+
+def test_epochs_that_come_out_of_order_are_all_shown(place: Place) -> None:
+    tracker = place.tracker()
+    tracker.open(place.config())
+    for one in reversed(reports()):
+        tracker.log(one, HEALTHY)
+    assert tracker.close()
+    assert sorted(place.steps()) == [1, 2, 3, 4]
+
+
+def test_next_search_goes_on_with_the_run_and_repeats_nothing(place: Place) -> None:
+    first = place.tracker()
+    show(first, place.config(), epochs=2)
+    assert first.close()
+    assert place.run().info.status == "RUNNING"
+    second = place.tracker()
+    show(second, place.config())
+    second.conclude(result())
+    assert second.close()
+    assert place.steps() == [1, 2, 3, 4]
+    assert place.run().info.status == "FINISHED"
+    assert len(place.runs("study")) == 1
+
+
+def test_end_that_is_told_again_after_a_kill_is_shown_once(place: Place) -> None:
+    for _ in range(2):
+        tracker = place.tracker()
+        show(tracker, place.config())
+        tracker.conclude(result())
+        assert tracker.close()
+    assert place.run().info.status == "FINISHED"
+    assert place.steps() == [1, 2, 3, 4]
+    assert place.steps("score/bits_per_dim") == [0]
+
+
+def test_run_that_another_machine_began_meanwhile_is_found(place: Place) -> None:
+    here, there = place.tracker(), place.tracker()
+    show(there, place.config(1))
+    assert there.close()
+    show(here, place.config(1))
+    here.conclude(result(1))
+    assert here.close()
+    assert place.steps() == [1, 2, 3, 4]
+
+
+def test_run_that_was_killed_before_it_had_parameters_gets_them_later(place: Place) -> None:
+    tracker = place.tracker()
+    tracker.open(place.config())
+    assert tracker.close()
+    run = place.run().info
+    bare = place.client.create_run(
+        run.experiment_id,
+        tags={"tune_vae.kind": "trial", "tune_vae.trial": "1"},
+    )
+    later = place.tracker()
+    later.open(place.config(1))
+    assert later.close()
+    assert place.client.get_run(bare.info.run_id).data.params["likelihood"] == "gaussian"
+    assert len(place.runs()) == 2
+
+
+def test_long_curve_needs_several_requests_and_is_complete(place: Place) -> None:
+    epochs = 2 * EPOCHS_IN_A_REQUEST + 1
+    tracker = place.tracker()
+    show(tracker, place.config(epochs=epochs), epochs=epochs)
+    assert tracker.close()
+    assert place.steps() == list(range(1, epochs + 1))
+    assert place.steps("time/epoch_seconds") == list(range(1, epochs + 1))
+
+
+def test_number_that_is_not_finite_is_never_sent(place: Place, shared: Path) -> None:
+    tracker = place.tracker()
+    tracker.open(place.config())
+    tracker.log(report(1, sigma=0.2), HEALTHY)
+    bad = report(
+        2,
+        rate_nats=math.nan,
+        neg_elbo=math.inf,
+        mse=-math.inf,
+        bits_per_dim=math.nan,
+        sigma=math.nan,
+        finite=False,
+    )
+    diverged = Verdict(Kind.DIVERGED, "loss not finite")
+    tracker.log(bad, diverged)
+    tracker.conclude(TrialResult(0, diverged, False, (), None, bad))
+    assert tracker.close()
+    assert place.steps() == [1]
+    assert place.steps("sched/kl_weight") == [1, 2]
+    with closing(sqlite3.connect(shared / "mlflow.db")) as database:
+        for table in ("metrics", "latest_metrics"):
+            (count,) = database.execute(
+                f"SELECT count(*) FROM {table} WHERE is_nan OR abs(value) > 1e300"
+            ).fetchone()
+            assert count == 0
+
+
+def test_checkpoints_of_a_trial_open_from_its_artifacts(
+    place: Place, few_digits: Any, tmp_path: Path
+) -> None:
+    config = place.config(epochs=1)
+    trainer = Trainer([config.member()], few_digits)
+    (trained,) = next(iter(trainer))
+    state = trainer.state(0) | {"reports": [trained.to_dict()]}
+    place.store.save_best(0, state)
+    place.store.save_last(0, state)
+    tracker = place.tracker()
+    show(tracker, config, epochs=1)
+    tracker.conclude(result(epochs=1))
+    assert tracker.close()
+    run = place.run().info.run_id
+    files = [file.path for file in place.client.list_artifacts(run, "checkpoints")]
+    assert files == ["checkpoints/best.pt", "checkpoints/last.pt"]
+    local = place.client.download_artifacts(run, "checkpoints/best.pt", str(tmp_path))
+    assert load_vae(local).generate(3).shape == (3, 1, 8, 8)
+
+
+@pytest.mark.parametrize("shown", [0, 2, EPOCHS])
+def test_mend_completes_a_run_that_a_kill_left_open(place: Place, shown: int) -> None:
+    if shown:
+        killed = place.tracker()
+        show(killed, place.config(), epochs=shown)
+        assert killed.close()
+    tracker = place.tracker()
+    tracker.mend(place.config(), result(), reports())
+    assert tracker.close()
+    assert place.run().info.status == "FINISHED"
+    assert place.steps() == [1, 2, 3, 4]
+    assert place.run().data.tags["why"] == "healthy"
+
+
+def test_mend_leaves_a_complete_run_as_it_is(place: Place) -> None:
+    tracker = place.tracker()
+    show(tracker, place.config())
+    tracker.conclude(result())
+    assert tracker.close()
+    before = place.run()
+    other = place.tracker()
+    other.mend(place.config(), result(), reports())
+    other.fail([0], "a reason from nowhere")
+    assert other.close()
+    after = place.run()
+    assert after.info.end_time == before.info.end_time
+    assert after.data.tags == before.data.tags
+
+
+def test_failure_of_a_trial_that_was_never_shown_is_let_be(place: Place) -> None:
+    tracker = place.tracker()
+    tracker.fail([7], "interrupted 4 times")
+    assert tracker.close()
+    assert place.runs() == []
+
+
+def test_study_has_a_run_with_its_file_and_a_note(place: Place) -> None:
+    tracker = place.tracker()
+    tracker.note("**Best 3.25 bits/dim** (trial 0)")
+    assert tracker.close()
+    (run,) = place.runs("study")
+    assert run.info.status == "FINISHED"
+    assert [file.path for file in place.client.list_artifacts(run.info.run_id)] == ["study.yaml"]
+    experiment = place.client.get_experiment_by_name(place.spec.name)
+    assert experiment is not None
+    assert experiment.tags["mlflow.note.content"] == "**Best 3.25 bits/dim** (trial 0)"
+
+
+def test_link_leads_to_the_experiment_of_the_study(place: Place) -> None:
+    with pytest.raises(StorageError, match="has no study"):
+        experiment_link(place.spec, "http://here:5000")
+    tracker = place.tracker()
+    assert tracker.close()
+    experiment = place.client.get_experiment_by_name(place.spec.name)
+    assert experiment is not None
+    link = experiment_link(place.spec, "http://here:5000")
+    assert link.startswith(f"http://here:5000/#/experiments/{experiment.experiment_id}/")
+
+
+def test_run_that_somebody_deleted_costs_no_other_trial_its_page(place: Place) -> None:
+    tracker = place.tracker()
+    show(tracker, place.config(0), epochs=1)
+    show(tracker, place.config(1), epochs=1)
+    wait_for(lambda: len(place.runs()) == 2)
+    place.client.delete_run(place.runs()[0].info.run_id)
+    show(tracker, place.config(0))
+    show(tracker, place.config(1))
+    tracker.conclude(result(0))
+    tracker.conclude(result(1))
+    assert tracker.close(30)
+    (left,) = [run for run in place.runs() if run.data.tags["tune_vae.trial"] == "1"]
+    assert left.info.status == "FINISHED"
+
+
+def test_store_that_cannot_be_reached_is_told_and_does_not_hold_up_the_end(
+    tmp_path: Path,
+) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    spec = study(tmp_path, storage={"tracking": f"http://127.0.0.1:{port}"})
+    tracker = MlflowTracker(
+        spec, digest=DIGEST, store=CheckpointStore(tmp_path / "checkpoints", spec.name)
+    )
+    begin = time.monotonic()
+    show(tracker, trial_config())
+    tracker.conclude(result())
+    assert time.monotonic() - begin < 1, "the search waits for MLflow"
+    wait_for(lambda: tracker.trouble)
+    assert "MLflow" in tracker.trouble
+    assert str(port) in tracker.trouble
+    begin = time.monotonic()
+    assert not tracker.close(2)
+    assert time.monotonic() - begin < 2 + 6
+    assert "mlflow" not in [thread.name for thread in threading.enumerate()]
+
+
+def test_store_that_comes_back_gets_everything(place: Place, shared: Path) -> None:
+    tracker = place.tracker()
+    show(tracker, place.config(), epochs=2)
+    wait_for(lambda: place.runs() and place.steps() == [1, 2])
+    with closing(sqlite3.connect(shared / "mlflow.db")) as database:
+        database.execute("ALTER TABLE metrics RENAME TO metrics_away")
+        database.commit()
+        for one in reports(begun=2):
+            tracker.log(one, HEALTHY)
+        tracker.conclude(result())
+        wait_for(lambda: tracker.trouble)
+        database.execute("ALTER TABLE metrics_away RENAME TO metrics")
+        database.commit()
+    assert tracker.close()
+    assert tracker.trouble == ""
+    assert place.steps() == [1, 2, 3, 4]

@@ -1,0 +1,118 @@
+"""What the command line does, as functions; whatever needs Ray is tested in integration."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.unit.spec.studies import study
+from tune_vae import api
+from tune_vae.data import Splits
+from tune_vae.errors import StudyError, StudyFileError
+from tune_vae.spec.study import StudySpec
+
+DEEP = "{conv: {channels: [8, 8, 8, 8, 8]}}"
+SKEWED = """
+from dataclasses import dataclass
+
+from torch import nn
+
+from tune_vae.science.networks.mlp import Mlp
+from tune_vae.science.networks import Network
+
+
+@dataclass(frozen=True)
+class Skewed(Network):
+    def build(self, shape, latent_dim, params_per_value):
+        encoder, _ = Mlp().build(shape, latent_dim, params_per_value)
+        return encoder, nn.Linear(latent_dim, 7)
+"""
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def problems_of(call: object, spec: StudySpec) -> list[tuple[str, int]]:
+    assert callable(call)
+    with pytest.raises(StudyFileError) as refused:
+        call(spec)
+    return [(problem.message, problem.line) for problem in refused.value.problems]
+
+
+@pytest.mark.parametrize("call", [api.check, api.search])
+def test_network_that_does_not_fit_the_images_is_refused_at_its_line(
+    call: object, folder: Path
+) -> None:
+    ((message, line),) = problems_of(call, study(network=DEEP))
+    assert "no model for images of 1×8×8: conv with 5 layers needs images of at least" in message
+    assert line == 3
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("call", [api.check, api.search])
+def test_what_data_libraries_and_models_reveal_is_refused_at_once(call: object) -> None:
+    spec = study(
+        network=DEEP,
+        train="{batch_size: 5000}",
+        sampler="Tombola",
+        objective="neg_elbo",
+        search="{beta_norm: 1, likelihood: {choice: [gaussian, continuous_bernoulli]}}",
+    )
+    assert sorted(line for _, line in problems_of(call, spec)) == [3, 6, 7, 8]
+
+
+def test_check_finds_a_network_whose_output_does_not_fit(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "skewed_networks.py").write_text(SKEWED)
+    monkeypatch.syspath_prepend(folder)
+    ((message, line),) = problems_of(api.check, study(network="skewed_networks:Skewed"))
+    assert "no model for images of 1×8×8" in message
+    assert line == 3
+    del sys.modules["skewed_networks"]
+
+
+def test_check_reports_the_bounds_of_the_space() -> None:
+    network = "{choice: [{mlp: {hidden: []}}, {mlp: {hidden: [64]}}]}"
+    report = api.check(study(network=network, latent_dim="{int: [1, 4]}"))
+    # Encoder 64 → 2M and decoder M → 64, with biases.
+    assert report.parameters[0] == (64 * 2 + 2) + (64 + 64)
+    assert report.parameters[1] == (64 * 65 + 65 * 8) + (5 * 64 + 65 * 64)
+    assert report.memory_bytes[0] < report.memory_bytes[1]
+    assert report.steps_per_epoch == len(report.data.train) // 128
+    assert report.seen == 0
+    assert report.epoch_seconds > 0
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({}, "`beta_norm` is open; give it, between 0.001 and 10"),
+        ({"beta_norm": 1.0, "latent_dim": {"int": [2, 4]}}, "`latent_dim` is open"),
+        (
+            {"beta_norm": 1.0, "schedule": {"choice": ["constant", "linear"]}},
+            "`schedule` is open; give it, one of: constant, linear",
+        ),
+    ],
+)
+def test_training_of_an_open_knob_asks_for_it(
+    given: dict[str, Any], says: str, few_digits: Splits
+) -> None:
+    with pytest.raises(StudyError, match=says):
+        api.train(study(), data=few_digits, **given)
+
+
+def test_training_refuses_a_knob_that_does_not_exist(few_digits: Splits) -> None:
+    with pytest.raises(StudyFileError, match="unknown key `beta`"):
+        api.train(study(), data=few_digits, beta=1.0)
+
+
+def test_trial_of_a_study_that_was_never_begun_is_not_found(folder: Path) -> None:
+    for call in (api.results, lambda spec: api.trial_of(spec, 0)):
+        with pytest.raises(StudyError, match="study `tiny` has not begun"):
+            call(study())
+    assert list(folder.iterdir()) == []
