@@ -506,19 +506,27 @@ def plugin_problems(spec: StudySpec) -> list[Problem]:
             if not hasattr(package, name) and ":" not in name:
                 problem = Problem(f"unknown {kind} `{name}`", (kind,), nearest(name, known))
             else:
-                problem = Problem(f"{kind} `{name}` does not take {arguments}: {error}", (kind,))
+                problem = Problem(
+                    f"{kind} `{name}` cannot be made with {arguments}: {error}",
+                    (kind,),
+                    f"its arguments: https://optuna.readthedocs.io ({kind}s)",
+                )
             found.append(problem)
     return found
 
 
 def _plugin(package: Any, kind: str, ref: dict[str, Any], **extra: Any) -> Any:
-    """An Optuna class by name, or any class by import path, with its arguments."""
+    """A sampler or pruner of Optuna by name, or of one's own by import path."""
     ((name, arguments),) = ref.items()
     if ":" in name:
         module, _, attribute = name.partition(":")
         made = getattr(importlib.import_module(module), attribute)
     else:
         made = getattr(package, name)
+    contract = {"sampler": optuna.samplers.BaseSampler, "pruner": optuna.pruners.BasePruner}[kind]
+    # Before it is called: `os:system` is an import path as well.
+    if not (isinstance(made, type) and issubclass(made, contract)):
+        raise ValueError(f"it is not a subclass of optuna's {contract.__name__}")
     inner = {
         key: _plugin(package, kind, value)
         if isinstance(value, dict) and kind == "pruner"

@@ -115,6 +115,7 @@ FAULTS = [
     ),
     Fault("55_unknown_sampler.yaml", 9, "TPSampler", "unknown sampler", "mean `TPESampler`?"),
     Fault("56_wrong_argument_of_sampler.yaml", 9, "{TPES", "TPESampler", "'startup'"),
+    Fault("89_function_as_sampler.yaml", 9, "{", "os:system", "not a subclass of optuna"),
     Fault("57_unknown_pruner.yaml", 9, "Secateurs", "unknown pruner", "MedianPruner, NopPruner"),
     Fault("58_wrong_argument_of_pruner.yaml", 9, "pruner", "MedianPruner", "cannot be negative"),
     Fault("59_batch_larger_than_data.yaml", 10, "5000", "a batch of 5,000", "at most 1,297"),
