@@ -435,4 +435,10 @@ def _tip(key: str, known: Sequence[str]) -> str:
 
 
 def _default_pruner(epochs: int) -> dict[str, Any]:
-    return {"MedianPruner": {"n_startup_trials": 5, "n_warmup_steps": math.ceil(epochs / 4)}}
+    return {
+        "MedianPruner": {
+            "n_startup_trials": 5,
+            "n_min_trials": 4,
+            "n_warmup_steps": math.ceil(epochs / 4),
+        }
+    }

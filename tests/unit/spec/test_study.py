@@ -47,7 +47,9 @@ def test_what_a_study_does_not_say_has_a_default() -> None:
     assert spec.health == Limits()
     assert spec.objective == ("bits_per_dim",)
     assert spec.sampler == {"TPESampler": {}}
-    assert spec.pruner == {"MedianPruner": {"n_startup_trials": 5, "n_warmup_steps": 10}}
+    assert spec.pruner == {
+        "MedianPruner": {"n_startup_trials": 5, "n_min_trials": 4, "n_warmup_steps": 10}
+    }
     assert spec.dataset() == Digits()
     assert spec.knobs["lr"] == Fixed(1e-3)
     assert spec.knobs["batch_size"] == Fixed(128)
