@@ -24,6 +24,8 @@ _SETTINGS = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    # Else Ray copies the folder that `uv run` stands in, and its workers write into the copy.
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
     "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
@@ -88,7 +90,8 @@ def search(
         StorageError: The ledger cannot be opened.
         StudyError: No trial fits the machine, or all trials break.
     """
-    folder = str(Path.cwd())
+    # A worker's folder is Ray's to choose.
+    spec = replace(spec, storage=spec.storage.at(Path.cwd()))
     with _Signals() as signals, _ray(spec, verbose=verbose) as scratch:
         resources, slots = _resources(spec)
         here = NodeAffinitySchedulingStrategy(
@@ -96,13 +99,13 @@ def search(
             soft=False,
         )
         actor = ray.remote(num_cpus=0, max_concurrency=16, scheduling_strategy=here)(Desk)
-        desk = actor.remote(spec, facts, folder=folder)
+        desk = actor.remote(spec, facts)
         _wait_until_open(desk)
         window = _Window(desk, show)
         try:
             while not signals.stop:
                 searcher = _AskDesk(desk, spec.name)
-                _fit(spec, desk, searcher, resources, slots, window, signals, scratch, folder)
+                _fit(spec, desk, searcher, resources, slots, window, signals, scratch)
                 if searcher.refusal:
                     raise searcher.refusal
                 if signals.stop or not ray.get(desk.has_work.remote()):
@@ -152,10 +155,9 @@ def _fit(
     window: "_Window",
     signals: "_Signals",
     scratch: Path,
-    folder: str,
 ) -> None:
     trainable = tune.with_resources(
-        tune.with_parameters(_PackTrial, spec=spec, desk=desk, folder=folder), resources
+        tune.with_parameters(_PackTrial, spec=spec, desk=desk), resources
     )
     tune.Tuner(
         trainable,
@@ -181,8 +183,8 @@ def _fit(
 class _PackTrial(tune.Trainable):
     """One pack in a worker process; a step is an epoch. Must be cheap to set up."""
 
-    def setup(self, config: dict[str, Any], spec: StudySpec, desk: Any, folder: str) -> None:
-        self._spec, self._desk, self._folder = spec, desk, folder
+    def setup(self, config: dict[str, Any], spec: StudySpec, desk: Any) -> None:
+        self._spec, self._desk = spec, desk
         self._data: Splits | None = None
         self._journey: Iterator[None] | None = None
 
@@ -220,9 +222,7 @@ class _PackTrial(tune.Trainable):
             limits=self._spec.health,
             ledger=handle,
             tracker=handle,
-            store=CheckpointStore(
-                Path(self._folder) / self._spec.storage.checkpoints, self._spec.name
-            ),
+            store=CheckpointStore(Path(self._spec.storage.checkpoints), self._spec.name),
             device="cuda" if ray.get_gpu_ids() and torch.cuda.is_available() else "cpu",
         )
 

@@ -81,18 +81,16 @@ class Desk:
     Arguments:
         spec: The study.
         facts: Of its data.
-        folder: Where relative paths of the study's storage start.
     """
 
-    def __init__(self, spec: StudySpec, facts: DataFacts, *, folder: str) -> None:
+    def __init__(self, spec: StudySpec, facts: DataFacts) -> None:
         # Imported here: workers know this class by name only, and need neither library.
         from tune_vae.service.ledger import HEARTBEAT_SECONDS, OptunaLedger
         from tune_vae.service.tracking import MlflowTracker
 
         self._spec = spec
         self._beat_seconds = HEARTBEAT_SECONDS
-        root = Path(folder) / spec.storage.checkpoints
-        self._store = CheckpointStore(root, spec.name)
+        self._store = CheckpointStore(Path(spec.storage.checkpoints), spec.name)
         self._ledger = OptunaLedger(
             spec, shape=facts.shape, levels=facts.levels, digest=facts.digest
         )

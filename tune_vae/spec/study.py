@@ -82,6 +82,27 @@ class Storage(_Section):
     artifacts: str = "mlruns/artifacts"
     checkpoints: str = "mlruns/checkpoints"
 
+    def at(self, folder: Path) -> "Storage":
+        """The same places, named so that a process in any other folder finds them.
+
+        Example:
+            >>> Storage().at(Path("/home/me")).ledger
+            'sqlite:////home/me/mlruns/studies.db'
+        """
+        sqlite = "sqlite:///"
+
+        def url(given: str) -> str:
+            return (
+                f"{sqlite}{folder / given[len(sqlite) :]}" if given.startswith(sqlite) else given
+            )
+
+        return Storage(
+            ledger=url(self.ledger),
+            tracking=url(self.tracking),
+            artifacts=str(folder / self.artifacts),
+            checkpoints=str(folder / self.checkpoints),
+        )
+
 
 class RayOptions(_Section):
     """`ray:` Which cluster to use.
