@@ -14,6 +14,7 @@ import json
 import math
 import os
 import socket
+import statistics
 import threading
 import time
 import warnings
@@ -248,22 +249,27 @@ class OptunaLedger:
         if report.epoch not in known:
             trial.report(value, report.epoch)
         if report.epoch < self._spec.train.epochs and trial.should_prune():
-            return Decision(stop=True, verdict=self._hopeless(report, value))
+            return Decision(
+                stop=True, verdict=self._hopeless(report, self._storage.get_trial(trial._trial_id))
+            )
         return Decision()
 
-    def _hopeless(self, report: EpochReport, value: float) -> Verdict:
-        others = sorted(
+    def _hopeless(self, report: EpochReport, mine: FrozenTrial) -> Verdict:
+        others = [
             row.intermediate_values[report.epoch]
             for row in self._rows()
             if row.state is TrialState.COMPLETE and report.epoch in row.intermediate_values
-        )
-        name = self._spec.objective[0]
+        ]
+        # Optuna's pruners compare the best value so far, not the latest.
+        best = min(mine.intermediate_values.values())
+        count = len(others)
         beside = (
-            f"; the median of {len(others)} finished trials had {others[len(others) // 2]:.3f}"
+            f"; the median of {count} finished trials had {statistics.median(others):.3f} there"
             if others
             else ""
         )
-        return Verdict(Kind.HOPELESS, f"{name} {value:.3f} in epoch {report.epoch}{beside}")
+        name = self._spec.objective[0]
+        return Verdict(Kind.HOPELESS, f"{name} {best:.3f} at best by epoch {report.epoch}{beside}")
 
     @_patient
     def commit(self, result: TrialResult) -> None:
