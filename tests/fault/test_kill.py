@@ -150,6 +150,7 @@ def test_killed_worker_costs_its_trial_one_attempt_and_no_epoch(
     place.assert_nothing_is_left_running()
 
 
+@pytest.mark.slow
 def test_worker_that_dies_at_every_start_of_a_trial_ends_the_trial_and_not_the_study(
     tmp_path: Path, empty_mlflow: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,9 +2,11 @@
 
 import multiprocessing
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
+
+from optuna.trial import TrialState
 
 from tests.factories import report
 from tests.trials import DIGEST, LEVELS, SHAPE
@@ -76,14 +78,25 @@ def search_all(spec: StudySpec) -> list[int]:
 
 def search_here_and_elsewhere(spec: StudySpec) -> tuple[list[int], list[int]]:
     """Let this process and another search at the same time; returns what each of them ran."""
+    return _both(spec, _run_all)
+
+
+def take_rows_here_and_elsewhere(spec: StudySpec) -> tuple[list[int], list[int]]:
+    """Let two processes take the waiting rows as fast as they can; returns who got which."""
+    return _both(spec, _take_rows)
+
+
+def _both(
+    spec: StudySpec, work: Callable[[OptunaLedger], list[int]]
+) -> tuple[list[int], list[int]]:
     near, far = multiprocessing.Pipe()
-    process = _PROCESSES.Process(target=_search, args=(spec, far))
+    process = _PROCESSES.Process(target=_work_elsewhere, args=(spec, work, far))
     process.start()
     ledger = open_ledger(spec)
     assert near.poll(60), "the other process did not open the study"
     near.recv()
     near.send("go")
-    here = _run_all(ledger)
+    here = work(ledger)
     assert near.poll(60), "the other process did not come to an end"
     there: list[int] = near.recv()
     process.join(60)
@@ -92,11 +105,23 @@ def search_here_and_elsewhere(spec: StudySpec) -> tuple[list[int], list[int]]:
     return here, there
 
 
-def _search(spec: StudySpec, link: Connection) -> None:
+def _work_elsewhere(
+    spec: StudySpec, work: Callable[[OptunaLedger], list[int]], link: Connection
+) -> None:
     ledger = open_ledger(spec)
     link.send("ready")
     link.recv()
-    link.send(_run_all(ledger))
+    link.send(work(ledger))
+
+
+def _take_rows(ledger: OptunaLedger) -> list[int]:
+    # The storage itself: whoever asks the ledger does so much else that they rarely meet.
+    storage, rows = ledger._storage, ledger._study.get_trials(deepcopy=False)
+    return [
+        row.number
+        for row in rows
+        if storage.set_trial_state_values(row._trial_id, TrialState.RUNNING)
+    ]
 
 
 def _run_all(ledger: OptunaLedger) -> list[int]:

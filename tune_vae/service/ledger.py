@@ -596,7 +596,8 @@ def _connect_args(url: str) -> dict[str, Any]:
 
 
 def _storage(url: str) -> RDBStorage:
-    sqlite = url.startswith("sqlite")
+    backend = sqlalchemy.engine.make_url(url).get_backend_name()
+    sqlite = backend == "sqlite"
     with _quiet():
         storage = RDBStorage(
             url,
@@ -606,7 +607,21 @@ def _storage(url: str) -> RDBStorage:
         )
     if sqlite:
         _make_transactions_real(storage.engine)
+    elif backend == "postgresql":
+        _count_in_utc(storage.engine)
     return storage
+
+
+def _count_in_utc(engine: sqlalchemy.Engine) -> None:
+    """Let machines of different time zones compare beats, which Optuna stores without a zone."""
+
+    @sqlalchemy.event.listens_for(engine, "connect")
+    def _configure(connection: Any, _: object) -> None:
+        with contextlib.closing(connection.cursor()) as cursor:
+            cursor.execute("SET TIME ZONE 'UTC'")
+        connection.commit()
+
+    engine.dispose()
 
 
 def _make_transactions_real(engine: sqlalchemy.Engine) -> None:
@@ -660,6 +675,8 @@ def _unreachable(url: str, error: Exception) -> StorageError:
             "`sqlite:///folder/file.db` or `postgresql://user:password@host/database`."
         )
     reason = str(getattr(error, "orig", None) or error.__cause__ or error).splitlines()[0]
+    if isinstance(error, ImportError):
+        reason += "; install the driver of this database"
     return StorageError(
         f"cannot open the ledger {shown}: {reason}. Check `storage.ledger`, and that the "
         "database runs and can be written."
