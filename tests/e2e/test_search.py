@@ -5,15 +5,19 @@ import os
 import re
 import signal
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
 from optuna.trial import TrialState
 
 import tune_vae
 from tests.searching import Ended, Workplace, copy_database, kill, wait_until
 from tests.stores import MLFLOW_WARNINGS
+from tune_vae.service.ledger import OptunaLedger
 from tune_vae.service.results import TrialRow
+from tune_vae.spec.study import StudySpec
 
 pytestmark = MLFLOW_WARNINGS
 
@@ -110,12 +114,13 @@ class Lost(Dataset):
 def searches(
     tmp_path_factory: pytest.TempPathFactory, empty_mlflow: Path
 ) -> Iterator[dict[str, tuple[Workplace, Ended]]]:
-    """Three searches that ran side by side to their ends."""
-    texts = {"small": SMALL, "packs": PACKS, "broken": BROKEN}
+    """Searches that ran side by side to their ends."""
+    texts = {"small": SMALL, "packs": PACKS, "broken": BROKEN, "changed": SMALL}
     places = {
         name: Workplace(tmp_path_factory.mktemp(name)).write(text) for name, text in texts.items()
     }
     (places["broken"].folder / "broken_nets.py").write_text(BROKEN_NETS)
+    begin_with_another_space(places["changed"])
     # The first makes its databases itself.
     for name in ("packs", "broken"):
         copy_database(empty_mlflow, places[name])
@@ -125,6 +130,14 @@ def searches(
     finally:
         for process in started.values():
             kill(process)
+
+
+def begin_with_another_space(place: Workplace) -> None:
+    values = yaml.safe_load(SMALL)
+    values["search"]["lr"] = 0.003
+    spec = replace(StudySpec.parse(yaml.safe_dump(values)), storage=place.spec.storage)
+    images = spec.dataset().load()
+    OptunaLedger(spec, shape=images.shape, levels=images.levels, digest=images.digest())
 
 
 @pytest.fixture(scope="module")
@@ -302,6 +315,18 @@ def test_network_that_fails_is_told_in_a_sentence(
     assert 5 <= len(rows) < 12
     assert all(row.kind == "failed" for row in rows)
     assert {run.info.status for run in place.runs()} == {"FAILED"}
+    place.assert_nothing_is_left_running()
+
+
+def test_study_whose_space_was_changed_is_refused_in_a_sentence(
+    searches: dict[str, tuple[Workplace, Ended]],
+) -> None:
+    place, ended = searches["changed"]
+    assert ended.code == 2, ended.output
+    assert "Traceback" not in ended.output
+    last = ended.output.splitlines()[-1]
+    assert last.startswith("error: study `small` was begun with another search space")
+    assert place.rows() == []
     place.assert_nothing_is_left_running()
 
 

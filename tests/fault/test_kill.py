@@ -45,11 +45,13 @@ class Watched:
         self.place = place
         self.store = CheckpointStore(place.folder / "mlruns" / "checkpoints", "small")
         self.ended: dict[int, str] = {}
+        self.processes: list[int] = []
         self.trained: dict[int, list[dict[str, object]]] = {}
 
     def search_and_kill(self, moments: random.Random, most: int) -> None:
         """Begin to search, and kill all of it at a random moment within `most` epochs."""
         process = self.place.search()
+        self.processes.append(process.pid)
         try:
             if moments.random() < 0.2:
                 # While it starts.
@@ -110,6 +112,8 @@ def kill_and_resume(place: Workplace, *, kills: int, seed: int) -> None:
     assert len(attempts) == sum(row.attempts for row in rows)
     place.assert_shown_exactly_once()
     place.assert_nothing_is_left_running()
+    for pid in watched.processes:
+        assert list(Path("/tmp").glob(f"tune-vae-{pid}-*")) == []
 
 
 def test_killed_search_goes_on_where_it_was(tmp_path: Path, empty_mlflow: Path) -> None:

@@ -459,6 +459,16 @@ def test_beat_keeps_a_row_from_being_taken(folder: Path) -> None:
     assert open_ledger(spec).ask_pack(1) == []
 
 
+def test_machine_that_wakes_from_a_sleep_keeps_its_trials(folder: Path) -> None:
+    spec = study(folder, budget={"trials": 2})
+    ledger = open_ledger(spec)
+    config = one(ledger.ask_pack(1))
+    silence(spec, module.GRACE_SECONDS + 10)
+    assert one(ledger.ask_pack(1)) != config
+    finish(ledger, config)
+    assert trial_row(spec, config.trial).attempts == 1
+
+
 def test_row_without_a_beat_is_found_stale_as_well(folder: Path) -> None:
     spec = study(folder, budget={"trials": 1})
     config = one(open_ledger(spec).ask_pack(1))

@@ -155,6 +155,9 @@ class Desk:
                     verdict,
                     (*running.rates, report.rate_nats),
                 )
+            if decision.stop and decision.verdict is None:
+                # It goes on elsewhere.
+                self._board.running.pop(report.trial, None)
             self._board.epochs += 1
             self._board.seconds += report.seconds
         return decision

@@ -377,6 +377,8 @@ class OptunaLedger:
     @_patient
     def _recover(self) -> None:
         """Take over what dead processes left, here or on another machine."""
+        # Whoever wakes from a sleep must not take its own trials for a dead machine's.
+        self.beat()
         self._start_missing_beats()
         rows = self._rows()
         mine = {trial.number for trial in self._live.values()}
