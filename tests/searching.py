@@ -68,7 +68,7 @@ class Workplace:
         return self
 
     def start(self, *arguments: str) -> "subprocess.Popen[bytes]":
-        """Begin a command in a session of its own; its output goes to `output.txt`."""
+        """Begin a command in a process group of its own; its output goes to `output.txt`."""
         home = self.folder / "home"
         home.mkdir(exist_ok=True)
         kept = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
@@ -211,13 +211,13 @@ def copy_database(file: Path, workplace: Workplace) -> None:
 
 
 def _processes_in(folder: Path) -> Iterator[tuple[int, str]]:
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                if (entry / "cwd").readlink() == folder:
-                    line = (entry / "cmdline").read_bytes().replace(b"\0", b" ")
-                    state = (entry / "stat").read_text().rpartition(")")[2].split()[0]
-                    if state not in "ZX":
-                        yield int(entry.name), line.decode(errors="replace").strip()
-            except OSError:
-                continue
+    # Found by their working folder, which Ray's workers inherit, unlike the process group. A
+    # machine without /proc has none to show.
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            state = (entry / "stat").read_text().rpartition(")")[2].split()[0]
+            if (entry / "cwd").readlink() == folder and state not in "ZX":
+                line = (entry / "cmdline").read_bytes().replace(b"\0", b" ")
+                yield int(entry.name), line.decode(errors="replace").strip()
+        except OSError:
+            continue

@@ -13,7 +13,10 @@ from tests.stores import MLFLOW_WARNINGS
 from tune_vae.service.results import TrialRow
 from tune_vae.training.checkpoint import CheckpointStore
 
-pytestmark = MLFLOW_WARNINGS
+pytestmark = [
+    MLFLOW_WARNINGS,
+    pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs /proc to find processes"),
+]
 
 SMALL = """
 study: small

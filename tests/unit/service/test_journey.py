@@ -31,7 +31,7 @@ def diverging(trial: int = 0) -> TrialConfig:
 
 
 @dataclass
-class Desk:
+class Stage:
     """A place to run journeys that survives the kills of those who run them."""
 
     data: Splits
@@ -76,7 +76,7 @@ def without_time(report: EpochReport) -> tuple[object, ...]:
     return tuple(repr(value) for value in astuple(replace(report, seconds=0.0)))
 
 
-def same_weights(one: Desk, other: Desk, trial: int) -> bool:
+def same_weights(one: Stage, other: Stage, trial: int) -> bool:
     a, b = one.store.last(trial), other.store.last(trial)
     assert a is not None
     assert b is not None
@@ -84,18 +84,18 @@ def same_weights(one: Desk, other: Desk, trial: int) -> bool:
 
 
 @pytest.fixture
-def desk(few_digits: Splits, tmp_path: Path) -> Desk:
-    return Desk(few_digits, tmp_path / "disturbed")
+def stage(few_digits: Splits, tmp_path: Path) -> Stage:
+    return Stage(few_digits, tmp_path / "disturbed")
 
 
 @pytest.fixture
-def undisturbed(few_digits: Splits, tmp_path: Path) -> Desk:
-    return Desk(few_digits, tmp_path / "undisturbed")
+def undisturbed(few_digits: Splits, tmp_path: Path) -> Stage:
+    return Stage(few_digits, tmp_path / "undisturbed")
 
 
-def test_finished_trial_is_committed_last_after_its_page_is_concluded(desk: Desk) -> None:
-    desk.run(config(epochs=2))
-    assert desk.diary.events == [
+def test_finished_trial_is_committed_last_after_its_page_is_concluded(stage: Stage) -> None:
+    stage.run(config(epochs=2))
+    assert stage.diary.events == [
         ("report", 0, 1),
         ("log", 0, 1),
         ("report", 0, 2),
@@ -105,10 +105,10 @@ def test_finished_trial_is_committed_last_after_its_page_is_concluded(desk: Desk
     ]
 
 
-def test_finished_trial_has_its_best_comparable_epoch_as_result(desk: Desk) -> None:
-    desk.run(config())
-    (result,) = desk.ledger.results
-    curve = list(desk.tracker.curves[0].values())
+def test_finished_trial_has_its_best_comparable_epoch_as_result(stage: Stage) -> None:
+    stage.run(config())
+    (result,) = stage.ledger.results
+    curve = list(stage.tracker.curves[0].values())
     best = min(curve, key=lambda report: report.bits_per_dim)
     assert result.finished
     assert result.verdict.kind is Kind.HEALTHY
@@ -117,48 +117,48 @@ def test_finished_trial_has_its_best_comparable_epoch_as_result(desk: Desk) -> N
     assert result.last == curve[-1]
 
 
-def test_result_of_a_study_with_two_objectives_has_both_values_of_one_epoch(desk: Desk) -> None:
-    desk.run(config(objective=("rate_nats", "mse")))
-    (result,) = desk.ledger.results
+def test_result_of_a_study_with_two_objectives_has_both_values_of_one_epoch(stage: Stage) -> None:
+    stage.run(config(objective=("rate_nats", "mse")))
+    (result,) = stage.ledger.results
     assert result.best is not None
     assert result.values == (result.best.rate_nats, result.best.mse)
 
 
-def test_best_checkpoint_holds_the_best_epoch_and_last_the_last(desk: Desk) -> None:
-    desk.run(config())
-    (result,) = desk.ledger.results
-    best = torch.load(desk.store.path(0, "best"), weights_only=True)
-    last = torch.load(desk.store.path(0, "last"), weights_only=True)
+def test_best_checkpoint_holds_the_best_epoch_and_last_the_last(stage: Stage) -> None:
+    stage.run(config())
+    (result,) = stage.ledger.results
+    best = torch.load(stage.store.path(0, "best"), weights_only=True)
+    last = torch.load(stage.store.path(0, "last"), weights_only=True)
     assert result.best is not None
     assert best["epoch"] == result.best.epoch
     assert last["epoch"] == EPOCHS
     assert len(last["reports"]) == EPOCHS
 
 
-def test_trial_stopped_by_the_ledger_ends_with_the_ledgers_verdict(desk: Desk) -> None:
-    desk.decisions[(0, 2)] = HOPELESS
-    desk.run(config())
-    assert desk.diary.events[-2:] == [("conclude", 0, 2), ("commit", 0, 2)]
-    (result,) = desk.ledger.results
+def test_trial_stopped_by_the_ledger_ends_with_the_ledgers_verdict(stage: Stage) -> None:
+    stage.decisions[(0, 2)] = HOPELESS
+    stage.run(config())
+    assert stage.diary.events[-2:] == [("conclude", 0, 2), ("commit", 0, 2)]
+    (result,) = stage.ledger.results
     assert result.verdict == HOPELESS.verdict
     assert not result.finished
 
 
 def test_stopped_trial_frees_its_place_and_its_neighbours_go_on_as_they_were(
-    desk: Desk, undisturbed: Desk
+    stage: Stage, undisturbed: Stage
 ) -> None:
     pack = [config(0), config(1), config(2)]
     undisturbed.run(*pack)
-    desk.decisions[(1, 2)] = HOPELESS
-    journey = desk.journey(*pack)
+    stage.decisions[(1, 2)] = HOPELESS
+    journey = stage.journey(*pack)
     next(journey)
     next(journey)
-    before = desk.store.path(1, "last").stat().st_mtime_ns
+    before = stage.store.path(1, "last").stat().st_mtime_ns
     assert len(list(journey)) == EPOCHS - 2
-    assert desk.store.path(1, "last").stat().st_mtime_ns == before
-    assert desk.diary.of("report").count(("report", 1, 3)) == 0
+    assert stage.store.path(1, "last").stat().st_mtime_ns == before
+    assert stage.diary.of("report").count(("report", 1, 3)) == 0
     for trial in (0, 2):
-        reports = desk.tracker.curves[trial]
+        reports = stage.tracker.curves[trial]
         assert len(reports) == EPOCHS
         for epoch, report in reports.items():
             expected = undisturbed.tracker.curves[trial][epoch]
@@ -170,132 +170,132 @@ def test_stopped_trial_frees_its_place_and_its_neighbours_go_on_as_they_were(
     ("broken", "kind"), [(collapsing(), Kind.COLLAPSED), (diverging(), Kind.DIVERGED)]
 )
 def test_trial_of_a_fatal_verdict_ends_early_without_a_finish(
-    desk: Desk, broken: TrialConfig, kind: Kind
+    stage: Stage, broken: TrialConfig, kind: Kind
 ) -> None:
-    assert desk.run(broken) < EPOCHS
-    (result,) = desk.ledger.results
+    assert stage.run(broken) < EPOCHS
+    (result,) = stage.ledger.results
     assert result.verdict.kind is kind
     assert not result.finished
 
 
-def test_nothing_is_written_of_a_trial_that_another_machine_took_over(desk: Desk) -> None:
-    desk.decisions[(0, 2)] = LOST
-    assert desk.run(config()) == 2
-    assert desk.diary.events == [("report", 0, 1), ("log", 0, 1), ("report", 0, 2)]
+def test_nothing_is_written_of_a_trial_that_another_machine_took_over(stage: Stage) -> None:
+    stage.decisions[(0, 2)] = LOST
+    assert stage.run(config()) == 2
+    assert stage.diary.events == [("report", 0, 1), ("log", 0, 1), ("report", 0, 2)]
 
 
-def test_nothing_is_written_of_a_trial_that_was_taken_over_before_it_resumed(desk: Desk) -> None:
-    desk.run_until_killed(("report", 0, 3), config())
-    desk.diary.events.clear()
-    desk.decisions[(0, 3)] = LOST
-    assert desk.run(config()) == 0
-    assert desk.diary.events == [("report", 0, 3)]
+def test_nothing_is_written_of_a_trial_that_was_taken_over_before_it_resumed(stage: Stage) -> None:
+    stage.run_until_killed(("report", 0, 3), config())
+    stage.diary.events.clear()
+    stage.decisions[(0, 3)] = LOST
+    assert stage.run(config()) == 0
+    assert stage.diary.events == [("report", 0, 3)]
 
 
 @pytest.mark.parametrize("epoch", range(1, EPOCHS))
 def test_resumed_trial_goes_on_bit_for_bit_after_any_epoch(
-    desk: Desk, undisturbed: Desk, epoch: int
+    stage: Stage, undisturbed: Stage, epoch: int
 ) -> None:
     undisturbed.run(config())
-    journey = desk.journey(config())
+    journey = stage.journey(config())
     for _ in range(epoch):
         next(journey)
-    assert desk.run(config()) == EPOCHS - epoch
-    assert desk.curve(0) == undisturbed.curve(0)
-    assert same_weights(desk, undisturbed, 0)
-    assert len(desk.ledger.results) == 1
+    assert stage.run(config()) == EPOCHS - epoch
+    assert stage.curve(0) == undisturbed.curve(0)
+    assert same_weights(stage, undisturbed, 0)
+    assert len(stage.ledger.results) == 1
 
 
 @pytest.mark.parametrize("epoch", range(1, EPOCHS + 1))
 @pytest.mark.parametrize("call", ["report", "log"])
 def test_kill_between_checkpoint_and_page_neither_loses_nor_repeats_an_epoch(
-    desk: Desk, undisturbed: Desk, call: str, epoch: int
+    stage: Stage, undisturbed: Stage, call: str, epoch: int
 ) -> None:
     undisturbed.run(config())
-    desk.run_until_killed((call, 0, epoch), config())
-    assert desk.run(config()) == EPOCHS - epoch
-    assert desk.curve(0) == undisturbed.curve(0)
-    assert same_weights(desk, undisturbed, 0)
-    assert sorted(set(desk.diary.of("report"))) == [("report", 0, n + 1) for n in range(EPOCHS)]
-    assert desk.diary.of("conclude", "commit") == undisturbed.diary.of("conclude", "commit")
+    stage.run_until_killed((call, 0, epoch), config())
+    assert stage.run(config()) == EPOCHS - epoch
+    assert stage.curve(0) == undisturbed.curve(0)
+    assert same_weights(stage, undisturbed, 0)
+    assert sorted(set(stage.diary.of("report"))) == [("report", 0, n + 1) for n in range(EPOCHS)]
+    assert stage.diary.of("conclude", "commit") == undisturbed.diary.of("conclude", "commit")
 
 
 @pytest.mark.parametrize("call", ["conclude", "commit"])
 @pytest.mark.parametrize("trial", [config(), collapsing(), diverging()])
 def test_trial_killed_before_its_end_was_noted_is_concluded_without_training(
-    desk: Desk, undisturbed: Desk, trial: TrialConfig, call: str
+    stage: Stage, undisturbed: Stage, trial: TrialConfig, call: str
 ) -> None:
     undisturbed.run(trial)
     last = undisturbed.ledger.results[0].last.epoch
-    desk.run_until_killed((call, 0, last), trial)
-    assert desk.ledger.results == []
-    before = desk.store.path(0, "last").stat().st_mtime_ns
-    assert desk.run(trial) == 0
-    assert desk.store.path(0, "last").stat().st_mtime_ns == before
-    (result,), (expected,) = desk.ledger.results, undisturbed.ledger.results
+    stage.run_until_killed((call, 0, last), trial)
+    assert stage.ledger.results == []
+    before = stage.store.path(0, "last").stat().st_mtime_ns
+    assert stage.run(trial) == 0
+    assert stage.store.path(0, "last").stat().st_mtime_ns == before
+    (result,), (expected,) = stage.ledger.results, undisturbed.ledger.results
     assert result.verdict == expected.verdict
     assert result.values == expected.values
     assert result.finished == expected.finished
-    assert desk.curve(0) == undisturbed.curve(0)
+    assert stage.curve(0) == undisturbed.curve(0)
 
 
 def test_torn_checkpoint_costs_one_epoch_and_changes_nothing(
-    desk: Desk, undisturbed: Desk
+    stage: Stage, undisturbed: Stage
 ) -> None:
     undisturbed.run(config())
-    desk.run_until_killed(("report", 0, 3), config())
-    torn = desk.store.path(0, "last")
+    stage.run_until_killed(("report", 0, 3), config())
+    torn = stage.store.path(0, "last")
     torn.write_bytes(torn.read_bytes()[:-100])
-    assert desk.run(config()) == EPOCHS - 2
-    assert desk.curve(0) == undisturbed.curve(0)
-    assert same_weights(desk, undisturbed, 0)
+    assert stage.run(config()) == EPOCHS - 2
+    assert stage.curve(0) == undisturbed.curve(0)
+    assert same_weights(stage, undisturbed, 0)
 
 
-def test_members_of_a_pack_may_be_at_different_epochs(desk: Desk, undisturbed: Desk) -> None:
+def test_members_of_a_pack_may_be_at_different_epochs(stage: Stage, undisturbed: Stage) -> None:
     ahead, behind, fresh = config(0), config(1, epochs=6), config(2)
     for one in (ahead, behind, fresh):
         undisturbed.run(one)
     for one, epochs in ((ahead, 3), (behind, 1)):
-        journey = desk.journey(one)
+        journey = stage.journey(one)
         for _ in range(epochs):
             next(journey)
-    assert desk.run(ahead, behind, fresh) == 5
+    assert stage.run(ahead, behind, fresh) == 5
     for one in (ahead, behind, fresh):
-        curve, expected = (d.tracker.curves[one.trial] for d in (desk, undisturbed))
+        curve, expected = (d.tracker.curves[one.trial] for d in (stage, undisturbed))
         assert list(curve) == list(expected)
         assert [report.bits_per_dim for report in curve.values()] == pytest.approx(
             [report.bits_per_dim for report in expected.values()], rel=1e-5
         )
-    assert {result.trial for result in desk.ledger.results if result.finished} == {0, 1, 2}
+    assert {result.trial for result in stage.ledger.results if result.finished} == {0, 1, 2}
 
 
-def test_pack_whose_members_have_all_ended_trains_nothing(desk: Desk) -> None:
-    desk.run_until_killed(("conclude", 0, EPOCHS), config(0), config(1))
-    desk.run(config(0), config(1))
-    assert {result.trial for result in desk.ledger.results} == {0, 1}
-    desk.diary.events.clear()
-    assert desk.run(config(0), config(1)) == 0
-    assert desk.diary.of("log") == []
+def test_pack_whose_members_have_all_ended_trains_nothing(stage: Stage) -> None:
+    stage.run_until_killed(("conclude", 0, EPOCHS), config(0), config(1))
+    stage.run(config(0), config(1))
+    assert {result.trial for result in stage.ledger.results} == {0, 1}
+    stage.diary.events.clear()
+    assert stage.run(config(0), config(1)) == 0
+    assert stage.diary.of("log") == []
 
 
 def test_a_checkpoint_of_another_study_of_that_name_is_not_gone_on_from(
     few_digits: Splits, tmp_path: Path
 ) -> None:
-    Desk(few_digits, tmp_path / "shared").run(config(0, lr=1e-4))
-    fresh = Desk(few_digits, tmp_path / "fresh")
+    Stage(few_digits, tmp_path / "shared").run(config(0, lr=1e-4))
+    fresh = Stage(few_digits, tmp_path / "fresh")
     fresh.run(config(0))
 
-    desk = Desk(few_digits, tmp_path / "shared")
-    assert desk.run(config(0)) == EPOCHS
-    assert desk.curve(0) == fresh.curve(0)
-    assert same_weights(desk, fresh, 0)
+    stage = Stage(few_digits, tmp_path / "shared")
+    assert stage.run(config(0)) == EPOCHS
+    assert stage.curve(0) == fresh.curve(0)
+    assert same_weights(stage, fresh, 0)
 
 
 def test_a_trial_that_never_compared_leaves_no_best_of_an_older_one(
     few_digits: Splits, tmp_path: Path
 ) -> None:
-    Desk(few_digits, tmp_path).run(config(0))
-    desk = Desk(few_digits, tmp_path)
-    assert desk.store.path(0, "best").exists()
-    desk.run(diverging(0))
-    assert not desk.store.path(0, "best").exists()
+    Stage(few_digits, tmp_path).run(config(0))
+    stage = Stage(few_digits, tmp_path)
+    assert stage.store.path(0, "best").exists()
+    stage.run(diverging(0))
+    assert not stage.store.path(0, "best").exists()
