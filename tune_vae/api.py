@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from tune_vae.data import Splits
+from tune_vae.data import Splits, scale
 from tune_vae.errors import (
     CheckpointError,
     DataError,
@@ -32,15 +32,17 @@ from tune_vae.spec.soundness import faults
 from tune_vae.spec.study import StudySpec
 from tune_vae.spec.trial import TrialConfig
 from tune_vae.training import checkpoint
-from tune_vae.training.trainer import Trainer, build_vae
+from tune_vae.training.trainer import Trainer, build_vae, restored_vae
 
 if TYPE_CHECKING:
     from tune_vae.service.desk import Snapshot
+    from tune_vae.service.inception import InceptionDistances
 
 __all__ = [
     "CheckReport",
     "Trained",
     "check",
+    "inception_scores",
     "load_vae",
     "results",
     "search",
@@ -255,6 +257,36 @@ def validate(path: str | Path, data: Splits | None = None) -> dict[str, float]:
     return trainer.scores()[0]
 
 
+def inception_scores(
+    path: str | Path, data: Splits | None = None, *, images: int = 5000, device: str = "cpu"
+) -> "InceptionDistances":
+    """FID and KID of a checkpoint's samples against test images; see `service.inception`.
+
+    Arguments:
+        path: A checkpoint of a study of images.
+        data: Images to use instead of loading those of its study.
+        images: At most so many real and as many generated ones.
+        device: Where the networks run.
+
+    Raises:
+        DataError: The data are no images.
+        TuneVaeError: The library or its weights are absent; the message says how to get them.
+    """
+    from tune_vae.service.inception import inception_distances
+
+    config = _config_of(checkpoint.load(Path(path)), path)
+    data = data or _data_of(config)
+    if data.levels is None or data.shape[0] not in (1, 3):
+        raise DataError("FID and KID are of images with 1 or 3 channels, and these data are not")
+    real = scale(data.test[:images], data.levels)
+    vae = load_vae(path).to(device)
+    parts = [
+        vae.generate(min(500, len(real) - start), seed=start) for start in range(0, len(real), 500)
+    ]
+    pair = ((x.cpu().clamp(0, 1) * 255).round().byte() for x in (real, torch.cat(parts)))
+    return inception_distances(*pair, device=device)
+
+
 def _config_of(state: dict[str, Any], path: str | Path) -> TrialConfig:
     try:
         return TrialConfig.model_validate_json(state["config"])
@@ -263,10 +295,7 @@ def _config_of(state: dict[str, Any], path: str | Path) -> TrialConfig:
 
 
 def _vae(config: TrialConfig, state: dict[str, Any]) -> VAE:
-    vae = build_vae(config.member(), config.shape)
-    nn.utils.vector_to_parameters(state["theta"], vae.parameters())
-    vae.load_state_dict(state["buffers"], strict=False)
-    return vae.eval()
+    return restored_vae(config.member(), config.shape, state)
 
 
 def _data_of(config: TrialConfig) -> Splits:

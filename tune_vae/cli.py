@@ -121,6 +121,30 @@ def train(
     terminal.show_trained(out, trained, str(saved))
 
 
+@app.command(epilog="Example: tune-vae fid studies/digits.yaml --trial 12 --images 250")
+def fid(
+    study: Study,
+    trial: Annotated[int, typer.Option("--trial", min=0, help="Number of the trial.")],
+    images: Annotated[
+        int, typer.Option("--images", min=2, help="Most images of each kind.")
+    ] = 5000,
+    device: Annotated[str, typer.Option("--device", help="Where to run: cpu, cuda.")] = "cpu",
+) -> None:
+    """FID and KID of a trial's samples, if Inception's weights are on this machine."""
+    from tune_vae import api, terminal
+    from tune_vae.spec.study import StudySpec
+    from tune_vae.training.checkpoint import CheckpointStore
+
+    spec = StudySpec.load(study)
+    api.trial_of(spec, trial)
+    best = CheckpointStore(Path(spec.storage.checkpoints), spec.name).path(trial, "best")
+    found = api.inception_scores(best, images=images, device=device)
+    out = terminal.console()
+    out.print(
+        f"trial {trial}: FID [b]{found.fid:.2f}[/], KID {found.kid:.4f} ± {found.kid_spread:.4f}"
+    )
+
+
 @app.command(epilog="Example: tune-vae ui studies/digits.yaml --port 5000")
 def ui(
     study: Study,

@@ -22,9 +22,11 @@ from rich.text import Text
 
 from tune_vae.errors import Problem, StudyFileError, TuneVaeError
 from tune_vae.science.health import Kind
+from tune_vae.spec.knobs import KNOBS
 
 if TYPE_CHECKING:
     from tune_vae.api import CheckReport, Trained
+    from tune_vae.data import Splits
     from tune_vae.science.health import Verdict
     from tune_vae.science.history import EpochReport
     from tune_vae.service.desk import Ended, Running, Snapshot
@@ -290,6 +292,7 @@ def show_results(out: Console, results: "StudyResults", spec: "StudySpec") -> No
                 **({} if by_bits else {"bits/dim": _number(best.bits_per_dim)}),
                 "calibrated": f"{best.bits_per_dim_calibrated:.4f} bits per dim",
                 "epoch": f"{best.epoch} of {config.epochs}",
+                **_appraisal_facts(winner, results),
             },
         )
     elif results.front:
@@ -300,6 +303,34 @@ def show_results(out: Console, results: "StudyResults", spec: "StudySpec") -> No
     out.print()
     out.print(_counts(results), f"[dim]of {results.planned} trials[/]")
     _next_steps(out, results, spec)
+
+
+def _appraisal_facts(row: "TrialRow", results: "StudyResults") -> dict[str, str]:
+    """What the winner is worth for other ends than the one it won."""
+    scores = row.appraisal
+    if not scores:
+        return {}
+    facts = {}
+    if "importance_weighted_bits" in scores:
+        facts["bound"] = f"{scores['importance_weighted_bits']:.4f} bits per dim, tightened"
+    facts["latents"] = (
+        f"know {scores['mutual_information_nats']:.2f} ± "
+        f"{scores['mutual_information_error_nats']:.2f} nats of their example or more"
+    )
+    if "probe_accuracy" in scores:
+        facts["latents"] += f"; a linear probe tells {scores['probe_accuracy']:.1%} of the classes"
+    facts["samples"] = (
+        f"distance {scores['sample_distance']:.3g} from real ones, "
+        f"cover {scores['sample_coverage']:.0%} of them"
+    )
+    nearest = results.nearest_samples
+    if nearest and nearest.trial != row.trial:
+        facts["samples"] += (
+            f". If samples are what you want, look at trial {nearest.trial} "
+            f"({nearest.config.decoder}, beta_norm {nearest.config.beta_norm:.3g}): distance "
+            f"{nearest.appraisal['sample_distance']:.3g}"
+        )
+    return facts
 
 
 def _why_none(results: "StudyResults") -> str:
@@ -369,7 +400,9 @@ def report_text(out: Console, results: "StudyResults", spec: "StudySpec") -> Non
             )
     out.print(
         "\n[dim]bits_per_dim: rate + distortion at beta = 1 on validation images, as probability "
-        f"of the quantised data, the same for every likelihood. One seed per trial. "
+        f"of the quantised data, the same for every likelihood. samples: Fréchet distance of "
+        "prior samples from held-out examples in their whitened principal space, another end than "
+        "bits. One seed per trial. "
         f"Pictures: tune-vae ui {escape(spec.file)}[/]"
     )
 
@@ -383,7 +416,8 @@ def _best_of_each_decoder(results: "StudyResults") -> "list[TrialRow]":
 
 def _trial_table(rows: "list[TrialRow]", results: "StudyResults") -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
-    for name in ("trial", *map(_short_name, results.objective), "rate", "units", "beta_norm"):
+    columns = ("trial", *map(_short_name, results.objective), "rate", "units", "samples")
+    for name in (*columns, "beta_norm"):
         table.add_column(name, justify="right")
     for name in ("decoder", "schedule", "lr"):
         table.add_column(name)
@@ -394,6 +428,7 @@ def _trial_table(rows: "list[TrialRow]", results: "StudyResults") -> Table:
             *(f"{value:.4f}" for value in row.values),
             f"{best.rate_nats:.1f}" if best else "",
             f"{best.active_units}/{row.config.latent_dim}" if best else "",
+            f"{row.appraisal.get('sample_distance', math.nan):.3g}",
             f"{row.config.beta_norm:.4g}",
             row.config.decoder,
             row.config.schedule_name,
@@ -424,6 +459,21 @@ def show_status(out: Console, results: "StudyResults", spec: "StudySpec") -> Non
         out.print(f"[dim]go on with it: tune-vae search {escape(spec.file)}[/]")
 
 
+_ALWAYS_TOLD = ("sigma", "schedule", "lr", "batch_size")
+
+
+def _data_fact(data: "Splits") -> str:
+    channels, height, width = data.shape
+    top = data.levels - 1 if data.levels else 1
+    kind = f"levels 0 … {top} scaled to [0, 1]" if data.levels else "counts"
+    mean = data.train.double().mean().item() / top
+    return (
+        f"{len(data.train):,} train, {len(data.validation):,} validation, {len(data.test):,} test "
+        f"{'images' if data.levels else 'rows'} of {channels}×{height}×{width}, {kind}; values "
+        f"seen {int(data.train.min())} … {int(data.train.max())}, mean {mean:.3g}"
+    )
+
+
 def show_check(out: Console, report: "CheckReport") -> None:
     """What a study would do. Nothing is started or written."""
     spec, data = report.spec, report.data
@@ -438,9 +488,9 @@ def show_check(out: Console, report: "CheckReport") -> None:
     fixed = {
         name: node.describe()
         for name, node in spec.knobs.items()
-        if not node.open and not (name == "grad_clip" and node.describe() == "inf")
+        # What a study leaves as it is tells nothing of it.
+        if not node.open and (node != KNOBS[name].default or name in _ALWAYS_TOLD)
     }
-    channels, height, width = data.shape
     low, high = report.parameters
     least, most = report.memory_bytes
     left = max(0, spec.budget.trials - report.seen)
@@ -450,10 +500,7 @@ def show_check(out: Console, report: "CheckReport") -> None:
         out,
         {
             "fixed": ", ".join(f"{name} {value}" for name, value in fixed.items()),
-            "data": f"{len(data.train):,} train, {len(data.validation):,} validation, "
-            f"{len(data.test):,} test images of {channels}×{height}×{width}, levels 0 … "
-            f"{data.levels - 1} scaled to [0, 1]; values seen {int(data.train.min())} … "
-            f"{int(data.train.max())}, mean {data.train.double().mean() / (data.levels - 1):.3f}",
+            "data": _data_fact(data),
             "model": f"{_span(low, high)} parameters",
             "trial size": f"about {_span(_mib(least), _mib(most))} MiB with batch and optimiser; "
             f"checkpoints {_mib(12 * high)} MiB each",

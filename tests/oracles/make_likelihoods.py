@@ -8,7 +8,7 @@ exponentials, without regard to rounding; mpmath's exponents have no bounds.
 
 import itertools
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,8 @@ FILE = Path(__file__).with_name("likelihoods.json")
 DIGITS = 120
 
 Real = mpmath.mpf
-LogProb = Callable[[int, int, list[Real], Real], Real]
-"""Of level, levels, parameters and log sigma."""
+LogProb = Callable[[int, int | None, list[Real], Real], Real]
+"""Of level, levels, parameters and log sigma; of a count, None, parameters and log sigma."""
 
 LEVELS = {2: (0, 1), 17: (0, 8, 16), 256: (0, 1, 128, 254, 255)}
 # Numbers that a float32 holds exactly; none is 1/2, where two bins of 256 meet and a scale of
@@ -29,6 +29,10 @@ LEVELS = {2: (0, 1), 17: (0, 8, 16), 256: (0, 1, 128, 254, 255)}
 MEANS = (0.0, 1.0, 0.50390625, -0.375, 2.0)
 LOGITS = (-80.0, -20.25, -1.5, 0.015625, 3.0, 80.0)
 LOG_SIGMAS = (-13.8125, -5.5, -1.5, 0.0, 4.625)
+# Means from e^-80 to 1e6, two of them close to a count; inverse dispersions from 1e8 to 1e-8.
+COUNTS = {None: (0, 1, 1000, 1_000_000)}
+LOG_MEANS = (-80.0, -18.5, -1.5, 3.0, 6.90625, 13.8125)
+LOG_COEFFICIENTS = (-9.25, -1.5, 0.0, 9.25)
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,7 @@ class Family:
         log_mass: Probability of the level's bin.
         settings: Parameters per value.
         log_sigmas: One zero for a likelihood without a scale.
-        levels: Which levels of which grids.
+        levels: Which levels of which grids; which counts of None.
     """
 
     name: str
@@ -51,7 +55,7 @@ class Family:
     log_mass: LogProb
     settings: list[tuple[float, ...]]
     log_sigmas: tuple[float, ...]
-    levels: dict[int, tuple[int, ...]]
+    levels: Mapping[int | None, tuple[int, ...]]
 
 
 def sigmoid(value: Real) -> Real:
@@ -154,6 +158,70 @@ def logistic_mixture(level: int, levels: int, params: list[Real], log_sigma: Rea
     return mpmath.log(total / sum(weights))
 
 
+def beta_density(level: int, levels: int, params: list[Real], log_sigma: Real) -> Real:
+    a, b = beta_shapes(params, log_sigma)
+    t = (level + mpf(1) / 2) / levels
+    # From t to x, which is spread over less by a bin.
+    return beta_log_density(t, a, b) + mpmath.log(mpf(levels - 1) / levels)
+
+
+def beta_mass(level: int, levels: int, params: list[Real], log_sigma: Real) -> Real:
+    a, b = beta_shapes(params, log_sigma)
+    low, high = mpf(level) / levels, mpf(level + 1) / levels
+    if a + b < 1000:
+        return mpmath.log(mpmath.betainc(a, b, low, high, regularized=True))
+    # Where mpmath's series do not end; and a pole is in the other part.
+    if a < 1 and level == 0:
+        return mpmath.log1p(-mpmath.exp(beta_integral(a, b, high, mpf(1))))
+    if b < 1 and level == levels - 1:
+        return mpmath.log1p(-mpmath.exp(beta_integral(a, b, mpf(0), low)))
+    return beta_integral(a, b, low, high)
+
+
+def beta_shapes(params: list[Real], log_sigma: Real) -> tuple[Real, Real]:
+    phi = mpmath.exp(-2 * log_sigma)
+    return phi * sigmoid(params[0]), phi * sigmoid(-params[0])
+
+
+def beta_log_density(t: Real, a: Real, b: Real) -> Real:
+    log_norm = mpmath.loggamma(a) + mpmath.loggamma(b) - mpmath.loggamma(a + b)
+    return (a - 1) * mpmath.log(t) + (b - 1) * mpmath.log1p(-t) - log_norm
+
+
+def beta_integral(a: Real, b: Real, low: Real, high: Real) -> Real:
+    """Logarithm of the density's integral, in panels that grow with the distance from its top."""
+    mode = min(max((a - 1) / (a + b - 2), mpf(0)), mpf(1))
+    top = min(max(mode, low), high)
+    slope = (a - 1) / top - (b - 1) / (1 - top)
+    bend = (a - 1) / top**2 + (b - 1) / (1 - top) ** 2
+    width = 1 / (abs(slope) + mpmath.sqrt(abs(bend)))
+    steps = [sign * width * 2**power for power in range(12) for sign in (-1, 1)]
+    points = sorted({low, high, top, *(top + step for step in steps if low < top + step < high)})
+    log_top = beta_log_density(top, a, b)
+    with mpmath.workdps(40):
+        total = mpmath.quad(lambda t: mpmath.exp(beta_log_density(t, a, b) - log_top), points)
+    return log_top + mpmath.log(total)
+
+
+def poisson(count: int, levels: None, params: list[Real], log_sigma: Real) -> Real:
+    return count * params[0] - mpmath.exp(params[0]) - mpmath.loggamma(count + 1)
+
+
+def negative_binomial(count: int, levels: None, params: list[Real], log_sigma: Real) -> Real:
+    mean, theta = mpmath.exp(params[0]), mpmath.exp(-2 * log_sigma)
+    ways = mpmath.loggamma(count + theta) - mpmath.loggamma(theta) - mpmath.loggamma(count + 1)
+    chance = mean / (theta + mean)
+    return ways + theta * mpmath.log1p(-chance) + count * mpmath.log(chance)
+
+
+def zero_inflated_negative_binomial(
+    count: int, levels: None, params: list[Real], log_sigma: Real
+) -> Real:
+    counted = mpmath.exp(negative_binomial(count, levels, params[:1], log_sigma))
+    lost = sigmoid(params[1])
+    return mpmath.log(lost * (count == 0) + sigmoid(-params[1]) * counted)
+
+
 MIXTURES = [
     (0.0, 0.0, -0.5, 0.5, -2.0, -3.0),
     (3.0, -80.0, -1.0, 80.0, -80.0, 80.0),
@@ -200,6 +268,42 @@ def families() -> Iterator[Family]:
             settings=MIXTURES,
             levels={levels: chosen},
             **without_scale,
+        )
+    yield Family(
+        name="poisson",
+        arguments={},
+        log_mass=poisson,
+        settings=[(mean,) for mean in LOG_MEANS],
+        levels=COUNTS,
+        **without_scale,
+    )
+    yield Family(
+        name="negative_binomial",
+        arguments={},
+        log_prob=None,
+        log_mass=negative_binomial,
+        settings=[(mean,) for mean in LOG_MEANS],
+        log_sigmas=LOG_COEFFICIENTS,
+        levels=COUNTS,
+    )
+    yield Family(
+        name="zero_inflated_negative_binomial",
+        arguments={},
+        log_prob=None,
+        log_mass=zero_inflated_negative_binomial,
+        settings=list(itertools.product(LOG_MEANS, (-80.0, 0.5, 80.0))),
+        log_sigmas=LOG_COEFFICIENTS,
+        levels=COUNTS,
+    )
+    for levels, chosen in LEVELS.items():
+        yield Family(
+            name="beta",
+            arguments={"levels": levels},
+            log_prob=beta_density,
+            log_mass=beta_mass,
+            settings=[(logit,) for logit in LOGITS],
+            log_sigmas=(*LOG_SIGMAS, 6.90625),
+            levels={levels: chosen},
         )
     for nu in (1.5, 4.0, 100.0):
         yield Family(

@@ -8,7 +8,7 @@
 | service  | torch; Ray, Optuna, MLflow: a file each | spec and below          |
 | spec     | pydantic, yaml                          | training and below      |
 | training | torch                                   | data, science           |
-| data     | torch, torchvision, numpy; scikit-learn | nothing but errors      |
+| data     | torch, numpy; readers of file formats   | nothing but errors      |
 | science  | torch                                   | nothing but errors      |
 """
 
@@ -49,10 +49,13 @@ class Floor:
     inside: frozenset[str] = frozenset()
 
 
+READERS = frozenset({"anndata", "PIL", "scipy", "sklearn", "torchvision"})
+"""Of file formats; most data need none of them."""
+
 FLOORS = {
     "errors.py": Floor(),
     "science/": Floor(SCIENCE, frozenset({"torch"})),
-    "data/": Floor(DATA, frozenset({"torch", "torchvision", "numpy"}), frozenset({"sklearn"})),
+    "data/": Floor(DATA, frozenset({"torch", "numpy"}), READERS),
     "training/": Floor(TRAINING, frozenset({"torch"})),
     "spec/": Floor(SPEC, frozenset({"pydantic", "yaml"})),
     "service/": Floor(SERVICE, frozenset({"torch"})),
@@ -61,6 +64,7 @@ FLOORS = {
     "service/cluster.py": Floor(SERVICE, frozenset({"ray", "torch"})),
     "service/tracking.py": Floor(SERVICE, frozenset({"mlflow", "torch"})),
     "service/ledger.py": Floor(SERVICE, frozenset({"optuna", "sqlalchemy"})),
+    "service/inception.py": Floor(SERVICE, frozenset({"torch"}), frozenset({"torch_fidelity"})),
     "api.py": Floor(API, frozenset({"torch"})),
     "terminal.py": Floor(TERMINAL, frozenset({"rich"})),
     "cli.py": Floor(("tune_vae.cli", *TERMINAL), frozenset({"typer"})),

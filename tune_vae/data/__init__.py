@@ -1,19 +1,27 @@
-"""Images as small integers, split once: the contract of every data set.
+"""Values as small integers, split once: the contract of every data set.
 
-Shapes: n images, C H W image.
+Shapes: n examples, C H W image, F factors. Counts are images of one row: C = H = 1, W genes.
 """
 
 import hashlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
 from tune_vae.errors import DataError
 
-__all__ = ["Dataset", "Splits", "scale"]
+__all__ = ["Dataset", "Splits", "Targets", "scale"]
+
+
+class Targets(NamedTuple):
+    """What is known of the examples of each split; int64, one row an example."""
+
+    train: Tensor
+    validation: Tensor
+    test: Tensor
 
 
 @dataclass(frozen=True)
@@ -21,36 +29,49 @@ class Splits:
     """A data set, ready to train on.
 
     Arguments:
-        train, validation, test: Images `[n, C, H, W]`, uint8, each value a level from 0 to
-            `levels` - 1.
-        levels: L, number of levels of a value: 2 for binary, 256 for 8-bit images.
+        train, validation, test: Examples `[n, C, H, W]`. Levels are uint8, from 0 to
+            `levels` - 1; counts are int32, at least 0.
+        levels: L, number of levels of a value: 2 for binary, 256 for 8-bit images; None for
+            counts, which have no largest value.
+        labels: Class of each example, `[n]`, from 0; for scores of the representation only.
+        factors: Generative factors of each example, `[n, F]`, each from 0; likewise.
     """
 
     train: Tensor
     validation: Tensor
     test: Tensor
-    levels: int
+    levels: int | None
+    labels: Targets | None = None
+    factors: Targets | None = None
 
     def __post_init__(self) -> None:
-        if not 2 <= self.levels <= 256:
-            raise DataError(f"levels must be from 2 to 256, got {self.levels}")
+        if self.levels is not None and not 2 <= self.levels <= 256:
+            raise DataError(f"levels must be from 2 to 256, or None for counts, got {self.levels}")
+        kind = torch.int32 if self.levels is None else torch.uint8
         for name in ("train", "validation", "test"):
             images = getattr(self, name)
-            if images.dtype != torch.uint8 or images.ndim != 4 or not len(images):
+            if images.dtype != kind or images.ndim != 4 or not len(images):
                 raise DataError(
-                    f"the {name} images must be a non-empty uint8 tensor [n, C, H, W], got "
-                    f"{images.dtype} {list(images.shape)}"
+                    f"the {name} images must be a non-empty {str(kind)[6:]} tensor [n, C, H, W], "
+                    f"got {images.dtype} {list(images.shape)}"
                 )
             if images.shape[1:] != self.train.shape[1:]:
                 raise DataError(
                     f"the {name} images have the shape {list(images.shape[1:])}, the train "
                     f"images {list(self.train.shape[1:])}"
                 )
-            if int(images.max()) >= self.levels:
+            if self.levels is not None and int(images.max()) >= self.levels:
                 raise DataError(
                     f"the {name} images hold the value {int(images.max())}, but only "
                     f"{self.levels} levels are stated"
                 )
+            if int(images.min()) < 0:
+                raise DataError(f"the {name} counts hold {int(images.min())}, below 0")
+            for targets in (self.labels, self.factors):
+                if targets and len(getattr(targets, name)) != len(images):
+                    raise DataError(
+                        f"{len(getattr(targets, name))} labels for {len(images)} {name} images"
+                    )
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -72,9 +93,9 @@ class Splits:
         return state.hexdigest()[:16]
 
 
-def scale(images: Tensor, levels: int) -> Tensor:
-    """Levels 0 … L-1 to float32 in [0, 1], on the device where the images are."""
-    return images.to(torch.float32) / (levels - 1)
+def scale(images: Tensor, levels: int | None) -> Tensor:
+    """Levels 0 … L-1 to float32 in [0, 1], counts as they are, on the device of the images."""
+    return images.to(torch.float32) / (levels - 1 if levels else 1)
 
 
 class Dataset(ABC):

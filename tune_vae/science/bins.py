@@ -1,7 +1,8 @@
 r"""Probability of a grey level's bin under a continuous distribution, in logarithms.
 
 A value x of L levels stands for the bin $[x - h, x + h]$, $h = 1/(2(L-1))$; the first and the
-last bin are open, so that the masses of all levels sum to 1.
+last bin are open, so that the masses of all levels sum to 1. Counts have no largest value: for
+them `levels` is None, $h = 1/2$, and only the bin of 0 is open.
 
 Every formula is exact in both tails, for bins much wider and much narrower than the scale, in
 float32 as in float64, and has finite gradients wherever its value is finite. A difference of
@@ -13,12 +14,14 @@ half the bin's width.
 
 import math
 from collections.abc import Callable
+from functools import cache
 
 import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 __all__ = [
+    "bin_width",
     "check_levels",
     "draw_index",
     "gauss_legendre",
@@ -32,15 +35,16 @@ __all__ = [
     "sheppard",
 ]
 
-# Of order 6 on [-1, 1]: the positive half of the nodes, with half their weights.
-_NODES = (0.23861918608319690863, 0.66120938646626451366, 0.93246951420315202781)
-_WEIGHTS = (0.23395696728634552369, 0.18038078652406930379, 0.08566224618958517252)
-
 
 def check_levels(levels: int) -> None:
     """Refuse a number of levels that leaves nothing to tell apart."""
     if levels < 2:
         raise ValueError(f"levels must be at least 2, got {levels}")
+
+
+def bin_width(levels: int | None) -> float:
+    """Distance between two neighbouring levels; 1 for counts, whose `levels` is None."""
+    return 1 / (levels - 1) if levels else 1.0
 
 
 def draw_index(logits: Tensor, generator: torch.Generator) -> Tensor:
@@ -50,13 +54,29 @@ def draw_index(logits: Tensor, generator: torch.Generator) -> Tensor:
     return (logits - ring.log()).argmax(1, keepdim=True)
 
 
-def gauss_legendre(function: Callable[[float], Tensor]) -> Tensor:
-    """Mean of a smooth function over [-1, 1], from six points."""
-    parts = [
-        weight * (function(node) + function(-node))
-        for node, weight in zip(_NODES, _WEIGHTS, strict=True)
-    ]
-    return parts[0] + parts[1] + parts[2]
+def gauss_legendre(function: Callable[[float], Tensor], *, points: int = 6) -> Tensor:
+    """Mean of a smooth function over [-1, 1], from an even number of points."""
+    (node, weight), *others = _nodes(points)
+    mean = weight * (function(node) + function(-node))
+    for node, weight in others:
+        mean = mean + weight * (function(node) + function(-node))
+    return mean
+
+
+@cache
+def _nodes(points: int) -> list[tuple[float, float]]:
+    """The positive half of the Legendre polynomial's roots, with half their weights."""
+    found = []
+    for k in range(points // 2, 0, -1):
+        root = math.cos(math.pi * (k - 0.25) / (points + 0.5))
+        for _ in range(10):  # Newton's method.
+            before, value = 1.0, root
+            for n in range(2, points + 1):
+                before, value = value, ((2 * n - 1) * root * value - (n - 1) * before) / n
+            slope = points * (before - root * value) / (1 - root**2)
+            root -= value / slope
+        found.append((root, 1 / ((1 - root**2) * slope**2)))
+    return found
 
 
 def nearest_level(value: Tensor, *, levels: int) -> Tensor:
@@ -70,21 +90,21 @@ def sheppard(squared_error: Tensor, *, levels: int) -> Tensor:
     At least a quarter of the error, because where bins are wider than errors the difference
     says nothing.
     """
-    within_bin = 1 / (12 * (levels - 1) ** 2)
+    within_bin = bin_width(levels) ** 2 / 12
     return torch.maximum(squared_error - within_bin, 0.25 * squared_error)
 
 
-def gaussian_log_mass(x: Tensor, mean: Tensor, log_sigma: Tensor, *, levels: int) -> Tensor:
+def gaussian_log_mass(x: Tensor, mean: Tensor, log_sigma: Tensor, *, levels: int | None) -> Tensor:
     r"""Log-probability of a bin under a normal distribution.
 
     $$ \log\left[\Phi\left(\tfrac{x + h - \mu}{\sigma}\right)
                - \Phi\left(\tfrac{x - h - \mu}{\sigma}\right)\right] $$
 
     Arguments:
-        x: Data in [0, 1] on the grid of `levels`.
+        x: Data in [0, 1] on the grid of `levels`, or counts.
         mean: Means, broadcastable to `x`.
         log_sigma: Logarithm of the scale, broadcastable to `x`.
-        levels: L, at least 2.
+        levels: L, at least 2; None for counts.
 
     Returns:
         Nats, of the shape of `x`.
@@ -98,7 +118,7 @@ def gaussian_log_mass(x: Tensor, mean: Tensor, log_sigma: Tensor, *, levels: int
     return log_mass_of_bins(x, mean, log_sigma, levels, _gaussian_tail, _gaussian_inside)
 
 
-def logistic_log_mass(x: Tensor, mean: Tensor, log_scale: Tensor, *, levels: int) -> Tensor:
+def logistic_log_mass(x: Tensor, mean: Tensor, log_scale: Tensor, *, levels: int | None) -> Tensor:
     r"""Log-probability of a bin under a logistic distribution of scale s.
 
     $$ \log(1 - e^{-2h/s}) + \log \varsigma\left(\tfrac{x + h - \mu}{s}\right)
@@ -110,7 +130,7 @@ def logistic_log_mass(x: Tensor, mean: Tensor, log_scale: Tensor, *, levels: int
     return log_mass_of_bins(x, mean, log_scale, levels, _logistic_tail, _logistic_inside)
 
 
-def laplace_log_mass(x: Tensor, mean: Tensor, log_scale: Tensor, *, levels: int) -> Tensor:
+def laplace_log_mass(x: Tensor, mean: Tensor, log_scale: Tensor, *, levels: int | None) -> Tensor:
     r"""Log-probability of a bin under a Laplace distribution of scale b.
 
     Beside the mean it is $\tfrac12 e^{-(|x - \mu| - h)/b} (1 - e^{-2h/b})$, around it
@@ -142,7 +162,7 @@ def log_mass_of_bins(
     x: Tensor,
     mean: Tensor,
     log_scale: Tensor,
-    levels: int,
+    levels: int | None,
     log_tail: Callable[[Tensor], Tensor],
     log_inside: Callable[[Tensor, Tensor, Tensor], Tensor],
 ) -> Tensor:
@@ -154,9 +174,9 @@ def log_mass_of_bins(
         log_inside: Of c ≥ 0, d and log d, the logarithm of P(c - d < Z < c + d). It must be
             finite, with finite gradients, for every c and d.
     """
-    half = 0.5 / (levels - 1)
+    half = bin_width(levels) / 2
     inverse = (-log_scale).exp()
-    first, last = x <= half, x >= 1 - half
+    first, last = x <= half, x >= (1 - half if levels else math.inf)
     away = x - mean
     # An open bin is a tail; this is how far from the mean it begins.
     begins = torch.where(first, -away - half, away - half) * inverse

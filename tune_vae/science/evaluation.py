@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from tune_vae.science.bins import gaussian_log_mass
+from tune_vae.science.bins import bin_width, gaussian_log_mass
 from tune_vae.science.vae import VAE
 
 __all__ = ["ACTIVE_VARIANCE", "Scores", "calibrated_log_sigma", "score"]
@@ -27,10 +27,11 @@ class Scores(NamedTuple):
         rate_BM: KL per latent, nats.
         distortion_B: Negative log-likelihood as training sees it, nats; a density or improper
             for some likelihoods.
-        mass_nats_B: Negative log-probability of the 8-bit (or L-level) image, nats; NaN for a
-            likelihood that is improper on such data.
+        mass_nats_B: Negative log-probability of the 8-bit (or L-level) image or of the counts,
+            nats; NaN for a likelihood that is improper on such data.
         calibrated_nats_B: The same for the decoder's mean under a discretised Gaussian.
         squared_error_B: Squared error of the decoder's mean, averaged over the data values.
+        log_sigma_B: Logarithm of the decoder's scale, averaged over the data values.
         mean_BM: Posterior means.
     """
 
@@ -39,21 +40,22 @@ class Scores(NamedTuple):
     mass_nats_B: Tensor
     calibrated_nats_B: Tensor
     squared_error_B: Tensor
+    log_sigma_B: Tensor
     mean_BM: Tensor
 
 
 def score(
-    vae: VAE, x_BCHW: Tensor, noise_BM: Tensor, calibrated_log_sigma: Tensor, *, levels: int
+    vae: VAE, x_BCHW: Tensor, noise_BM: Tensor, calibrated_log_sigma: Tensor, *, levels: int | None
 ) -> Scores:
-    """Scores of a batch of images in [0, 1] with `levels` levels.
+    """Scores of a batch of images in [0, 1] with `levels` levels, or of counts.
 
     Arguments:
         vae: The model, in evaluation mode.
-        x_BCHW: Images.
+        x_BCHW: Examples.
         noise_BM: Standard normal noise of the posterior sample; the same for all trials, so
             that differences between trials are paired.
         calibrated_log_sigma: From `calibrated_log_sigma`, fitted on training images.
-        levels: L, number of grey levels.
+        levels: L, number of grey levels; None for counts.
     """
     terms = vae(x_BCHW, noise_BM)
     likelihood = vae.likelihood
@@ -65,14 +67,17 @@ def score(
     return Scores(
         rate_BM=terms.rate_BM,
         distortion_B=terms.distortion_B,
-        mass_nats_B=-mass.flatten(1).sum(1),
+        mass_nats_B=terms.scale_nats_B - mass.flatten(1).sum(1),
         calibrated_nats_B=-calibrated.flatten(1).sum(1),
         squared_error_B=(x_BCHW - mean).square().flatten(1).mean(1),
+        log_sigma_B=terms.log_sigma.expand_as(x_BCHW).flatten(1).mean(1),
         mean_BM=terms.mean_BM,
     )
 
 
-def calibrated_log_sigma(vae: VAE, x_BCHW: Tensor, noise_BM: Tensor, *, levels: int) -> Tensor:
+def calibrated_log_sigma(
+    vae: VAE, x_BCHW: Tensor, noise_BM: Tensor, *, levels: int | None
+) -> Tensor:
     r"""The one log sigma under which the decoder's means explain `x` best, after discretising.
 
     Golden-section search for the minimum of the discretised Gaussian's negative log-likelihood
@@ -91,7 +96,7 @@ def calibrated_log_sigma(vae: VAE, x_BCHW: Tensor, noise_BM: Tensor, *, levels: 
     mean = vae.likelihood.mean(vae(x_BCHW, noise_BM).params).flatten()[::stride]
     x = x_BCHW.flatten()[::stride]
     # A bin of width w hides an error of w²/12, also when every mean lies in its own bin.
-    within_bin = 1 / (12 * (levels - 1) ** 2)
+    within_bin = bin_width(levels) ** 2 / 12
     centre = 0.5 * ((x - mean).square().mean() + within_bin).log()
 
     def cost(log_sigma: Tensor) -> Tensor:

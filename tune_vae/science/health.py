@@ -109,7 +109,7 @@ def _diverged(history: History, limits: Limits) -> Verdict | None:
             f"gradient not finite in any step of epoch {last.epoch}; "
             f"learning rate {last.lr:.3g}{_sigma(last)}. {_calmer(last)}",
         )
-    bits, blind = _bits(last), math.log2(history.levels)
+    bits, blind = _bits(last), _blind_bits(history)
     if last.step >= limits.blind_steps and bits > limits.blind_factor * blind:
         return Verdict(
             Kind.DIVERGED,
@@ -117,6 +117,14 @@ def _diverged(history: History, limits: Limits) -> Verdict | None:
             f"{blind:.3g}; learning rate {last.lr:.3g}{_sigma(last)}. {_calmer(last)}",
         )
     return None
+
+
+def _blind_bits(history: History) -> float:
+    """Bits per dim of a model that has learned nothing."""
+    if history.levels:
+        return math.log2(history.levels)
+    # Of counts there is no even guess; no model is worse at its best than at its beginning.
+    return min((_bits(report) for report in history), default=math.inf)
 
 
 def _collapsed(history: History, limits: Limits) -> Verdict | None:

@@ -14,6 +14,8 @@ OBJECTIVES = {
     "rate_nats": "KL of the posterior from the prior",
     "distortion_nats": "negative log-likelihood as the likelihood states it",
     "mse": "squared error per data value",
+    "sample_distance": "Fréchet distance of prior samples from held-out examples",
+    "probe_error": "share of held-out examples whose class a linear probe gets wrong",
 }
 """What a study may minimise. All are fields of `EpochReport`, measured on validation images at
 beta = 1."""
@@ -45,6 +47,7 @@ class EpochReport:
         active_units: Latents with Var_x(E[z|x]) > 0.01 on validation images.
         sigma: Scale of the decoder; NaN without one.
         seconds: Wall time of the epoch, shared by the members of its pack.
+        sample_distance, probe_error: See `Appraisal`; None unless the study searches for them.
     """
 
     trial: int
@@ -69,6 +72,8 @@ class EpochReport:
     active_units: int
     sigma: float
     seconds: float
+    sample_distance: float | None = None
+    probe_error: float | None = None
 
     def __post_init__(self) -> None:
         # Reports come back from checkpoints as plain dictionaries with lists.
@@ -85,7 +90,8 @@ class EpochReport:
 
     def value(self, objective: str) -> float:
         """The objective's value, smaller is better; see `OBJECTIVES`."""
-        return float(getattr(self, objective))
+        value = getattr(self, objective)
+        return math.nan if value is None else float(value)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for a checkpoint or a message."""
@@ -105,13 +111,13 @@ class History:
     Arguments:
         epochs: Epochs the trial is to run.
         values: N, data values of one example.
-        levels: Grey levels of the data.
+        levels: Grey levels of the data; None for counts.
         objective: Which number is to be minimised.
     """
 
     epochs: int
     values: int
-    levels: int
+    levels: int | None
     objective: str
     reports: list[EpochReport] = field(default_factory=list)
 

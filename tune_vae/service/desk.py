@@ -9,7 +9,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tune_vae.errors import StorageError
@@ -29,7 +29,7 @@ class DataFacts:
     """What must be known of the data without loading it: shape, levels and fingerprint."""
 
     shape: tuple[int, int, int]
-    levels: int
+    levels: int | None
     digest: str
 
 
@@ -115,6 +115,7 @@ class Desk:
                 verdict = Verdict(Kind(row.kind), row.reason)
                 if len(history):
                     result = conclusion(row.config, history, verdict)
+                    result = replace(result, appraisal=row.appraisal)
                     self._tracker.mend(row.config, result, list(history))
 
     def ask(self) -> list[TrialConfig] | None:

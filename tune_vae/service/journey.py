@@ -4,8 +4,8 @@ What a search does with each epoch is written here once, top to bottom. Who stor
 two protocols, so that the whole journey also runs on ten-line fakes.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from tune_vae.data import Splits
@@ -43,6 +43,7 @@ class TrialResult:
         values: Best comparable values of the study's objectives, all of one epoch; empty if none.
         best: The report of that epoch.
         last: Its last report.
+        appraisal: Scores of its best epoch's model, by name, if it finished; see `Appraisal`.
     """
 
     trial: int
@@ -51,6 +52,7 @@ class TrialResult:
     values: tuple[float, ...]
     best: EpochReport | None
     last: EpochReport
+    appraisal: Mapping[str, float] = field(default_factory=dict)
 
 
 class Ledger(Protocol):
@@ -90,7 +92,13 @@ def run_pack(
     tracker leave out what they know.
     """
     resume = {config.trial: state for config in configs if (state := _own(config, store))}
-    trainer = Trainer([config.member() for config in configs], data, device=device, resume=resume)
+    trainer = Trainer(
+        [config.member() for config in configs],
+        data,
+        device=device,
+        resume=resume,
+        each_epoch=configs[0].objective,
+    )
     histories = {c.trial: history_of(c, resume.get(c.trial)) for c in configs}
 
     def settle(config: TrialConfig, news: Sequence[EpochReport]) -> None:
@@ -108,6 +116,9 @@ def run_pack(
             tracker.log(report, verdict)
         if ends:
             result = conclusion(config, history, decision.verdict or verdict)
+            best = store.best(config.trial) if result.finished else None
+            if best:
+                result = replace(result, appraisal=trainer.appraise(config.trial, best).known())
             tracker.conclude(result)
             ledger.commit(result)
 
@@ -134,10 +145,18 @@ def _own(config: TrialConfig, store: CheckpointStore) -> dict[str, Any] | None:
     deleted; going on from that one would mix two trainings.
     """
     checkpoint = store.last(config.trial)
-    if checkpoint and checkpoint["config"] == config.model_dump_json():
+    if checkpoint and _same(checkpoint["config"], config):
         return checkpoint
     store.discard(config.trial)
     return None
+
+
+def _same(text: str, config: TrialConfig) -> bool:
+    """Whether a checkpoint describes this very trial, also if an earlier version wrote it."""
+    try:
+        return TrialConfig.model_validate_json(text) == config
+    except ValueError:
+        return False
 
 
 def history_of(config: TrialConfig, checkpoint: dict[str, Any] | None) -> History:

@@ -18,7 +18,7 @@ import statistics
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
@@ -96,7 +96,7 @@ class OptunaLedger:
     """
 
     def __init__(
-        self, spec: StudySpec, *, shape: tuple[int, int, int], levels: int, digest: str
+        self, spec: StudySpec, *, shape: tuple[int, int, int], levels: int | None, digest: str
     ) -> None:
         self._spec = spec
         self._shape, self._levels = shape, levels
@@ -293,6 +293,7 @@ class OptunaLedger:
         for name, report in (("best", result.best), ("last", result.last)):
             if report:
                 trial.set_user_attr(name, _plain(report))
+        trial.set_user_attr("appraisal", _texts(result.appraisal))
         if kind in (Kind.COLLAPSED, Kind.DIVERGED):
             trial.set_constraint(kind.value, 1.0)
         if result.finished and len(result.values) == len(self._spec.objective):
@@ -780,6 +781,7 @@ def _row(row: FrozenTrial) -> TrialRow:
         values=tuple(row.values) if row.state is TrialState.COMPLETE else (),
         best=_report(attrs.get("best")),
         last=_report(attrs.get("last")),
+        appraisal={key: float(text) for key, text in attrs.get("appraisal", {}).items()},
         epoch=int(attrs.get("epoch", 0)),
         attempts=int(attrs.get("attempts", 1)),
         owner=attrs.get("owner", "").partition(" ")[0],
@@ -790,6 +792,11 @@ def _row(row: FrozenTrial) -> TrialRow:
 
 def _seconds(moment: datetime | None) -> float | None:
     return moment.timestamp() if moment else None
+
+
+def _texts(numbers: Mapping[str, float]) -> dict[str, str]:
+    """Numbers as JSON can hold them, finite or not."""
+    return {key: repr(value) for key, value in numbers.items()}
 
 
 def _plain(report: EpochReport) -> dict[str, Any]:

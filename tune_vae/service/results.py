@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tune_vae.science.health import Kind
@@ -27,6 +27,7 @@ class TrialRow:
         attempts: How often it was begun; more than 1 after interruptions.
         owner: Host that runs it.
         started, ended_at: Seconds since 1970.
+        appraisal: Scores of its best epoch's model, if it finished; see `Appraisal`.
     """
 
     config: TrialConfig
@@ -42,6 +43,7 @@ class TrialRow:
     owner: str = ""
     started: float | None = None
     ended_at: float | None = None
+    appraisal: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def trial(self) -> int:
@@ -100,6 +102,12 @@ class StudyResults:
     def winner(self) -> TrialRow | None:
         """The best finished trial of a study with one objective."""
         return self.front[0] if len(self.objective) == 1 and self.front else None
+
+    @property
+    def nearest_samples(self) -> TrialRow | None:
+        """The finished trial whose samples are nearest to real examples."""
+        rows = [row for row in self.rows if row.finished and "sample_distance" in row.appraisal]
+        return min(rows, key=lambda row: row.appraisal["sample_distance"], default=None)
 
     def best(self, count: int) -> list[TrialRow]:
         """Finished trials by their first objective."""

@@ -281,9 +281,7 @@ class MlflowTracker:
         # A kill may have come after this and before the ledger knew.
         known = self._call(self._client.get_run, run).data.metrics
         metrics = [
-            Metric(key, value, moment, 0)
-            for key, value in (_score(result.best) if result.best else [])
-            if key not in known
+            Metric(key, value, moment, 0) for key, value in _final(result) if key not in known
         ]
         tags = {
             "state": "complete" if result.finished else f"pruned_{kind.value}",
@@ -468,19 +466,30 @@ def _params(config: TrialConfig) -> dict[str, str]:
         "lr": f"{config.lr:.6g}",
         "likelihood": short(config.likelihood),
         "sigma": short(config.sigma),
+        "prior": short(config.prior),
         "network": short(config.network),
         "latent_dim": str(config.latent_dim),
         "batch_size": str(config.batch_size),
         "epochs": str(config.epochs),
         "weight_decay": f"{config.weight_decay:g}",
         "grad_clip": "none" if config.grad_clip is None else f"{config.grad_clip:g}",
+        "free_bits": f"{config.free_bits:g}",
+        "free_bits_total": f"{config.free_bits_total:g}",
+        "kl_target": f"{config.kl_target:g}",
+        "init_scale": f"{config.init_scale:g}",
         "seed": str(config.seed),
         "data": short(config.data),
     }
 
 
-def _score(report: EpochReport) -> list[tuple[str, float]]:
-    pairs = {
+def _final(result: TrialResult) -> list[tuple[str, float]]:
+    """Scores of the best epoch."""
+    appraisal = {f"score/{name}": value for name, value in result.appraisal.items()}
+    return _finite((_score(result.best) if result.best else {}) | appraisal)
+
+
+def _score(report: EpochReport) -> dict[str, float]:
+    return {
         "score/bits_per_dim": report.bits_per_dim,
         "score/bits_per_dim_calibrated": report.bits_per_dim_calibrated,
         "score/rate": report.rate_nats,
@@ -489,7 +498,6 @@ def _score(report: EpochReport) -> list[tuple[str, float]]:
         "score/active_units": report.active_units,
         "score/epoch": report.epoch,
     }
-    return _finite(pairs)
 
 
 def _metrics(report: EpochReport) -> list[Any]:
@@ -503,6 +511,8 @@ def _metrics(report: EpochReport) -> list[Any]:
         "val/distortion": report.distortion_nats,
         "val/neg_elbo": report.neg_elbo,
         "val/mse": report.mse,
+        "val/sample_distance": report.value("sample_distance"),
+        "val/probe_error": report.value("probe_error"),
         "health/active_units": report.active_units,
         "health/sigma": report.sigma,
         "health/grad_norm": report.grad_norm,

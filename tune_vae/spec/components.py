@@ -16,6 +16,7 @@ from tune_vae.data import Dataset
 from tune_vae.errors import Problem
 from tune_vae.science.likelihoods import Likelihood
 from tune_vae.science.networks import Network
+from tune_vae.science.priors import Prior
 from tune_vae.science.schedules import Schedule
 from tune_vae.science.sigmas import Sigma
 from tune_vae.spec.source import YamlPath, nearest, shown
@@ -40,6 +41,7 @@ FAMILIES: dict[str, tuple[str, type]] = {
     "network": ("tune_vae.science.networks", Network),
     "likelihood": ("tune_vae.science.likelihoods", Likelihood),
     "sigma": ("tune_vae.science.sigmas", Sigma),
+    "prior": ("tune_vae.science.priors", Prior),
     "schedule": ("tune_vae.science.schedules", Schedule),
 }
 """Package and contract of each family."""

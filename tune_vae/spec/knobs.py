@@ -64,11 +64,16 @@ KNOBS = {
     "batch_size": Knob("train", Number(1, 2**20, whole=True), Fixed(128)),
     "likelihood": Knob("search"),
     "sigma": Knob("search", default=Call("optimal")),
+    "prior": Knob("search", default=Call("standard")),
     "beta_norm": Knob("search", Number(0, 1e12)),
     "schedule": Knob("search", default=Call("constant")),
     "lr": Knob("search", Number(0, 1e12, low_allowed=False), Fixed(1e-3)),
     "weight_decay": Knob("search", Number(0, 1e6), Fixed(0.0)),
     "grad_clip": Knob("search", Number(0, low_allowed=False), Fixed(math.inf)),
+    "free_bits": Knob("search", Number(0, 1e6), Fixed(0.0)),
+    "free_bits_total": Knob("search", Number(0, 1e9), Fixed(0.0)),
+    "kl_target": Knob("search", Number(0, 1e9), Fixed(0.0)),
+    "init_scale": Knob("search", Number(0, 100, low_allowed=False), Fixed(1.0)),
 }
 """In the order in which they are drawn; sigma after likelihood, on which it depends."""
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from tune_vae.data import Splits
 from tune_vae.errors import Problem
-from tune_vae.science.likelihoods import Measure
+from tune_vae.science.likelihoods import Domain, Likelihood, Measure
 from tune_vae.spec import components
 from tune_vae.spec.source import YamlPath
 from tune_vae.spec.space import Call, Choice, Node
@@ -21,14 +21,99 @@ _BETA_OF_SIGMA = {"gaussian": "sigma²", "laplace": "sigma"}
 
 def faults(spec: StudySpec, data: Splits) -> list[Problem]:
     """What makes a study on these images incomparable, redundant or impossible."""
-    return [
+    foreign = _foreign(spec, data.levels)
+    return foreign or [
         *_incomparable(spec, data.levels),
+        *_no_optimal_scale(spec),
+        *_unscaled(data),
+        *_unscorable(spec, data),
         *_one_knob_twice(spec),
         *_batch_too_large(spec, len(data.train)),
     ]
 
 
-def _incomparable(spec: StudySpec, levels: int) -> list[Problem]:
+def _foreign(spec: StudySpec, levels: int | None) -> list[Problem]:
+    """Likelihoods made for other data."""
+    found = {}
+    for call in _calls(spec.knobs["likelihood"]):
+        for example in call.examples():
+            misfit = _built(example, levels).misfit(levels)
+            if misfit:
+                found[call.name] = misfit
+    fitting = [
+        name
+        for name in components.names("likelihood")
+        if Domain.of(levels) in _class("likelihood", name).domains
+    ]
+    tip = f"use one of: {', '.join(fitting)}"
+    if levels is None:
+        tip += "; or state how counts become grey levels: `data: {counts: {transform: log1p}}`"
+    return [
+        Problem(f"`{name}` cannot be used here: {misfit}", ("search", "likelihood"), tip)
+        for name, misfit in found.items()
+    ]
+
+
+def _no_optimal_scale(spec: StudySpec) -> list[Problem]:
+    likelihoods = {
+        call.name
+        for call in _calls(spec.knobs["likelihood"])
+        if not _class("likelihood", call.name).has_optimal_scale
+    }
+    modes = {
+        call.name
+        for call in _calls(spec.knobs["sigma"])
+        if _class("sigma", call.name).needs_optimal_scale
+    }
+    if not (likelihoods and modes):
+        return []
+    place = "sigma" if "sigma" in spec.source.data.get("search", {}) else "likelihood"
+    return [
+        Problem(
+            f"`sigma: {_listed(sorted(modes))}` needs the most probable scale of a batch, which "
+            f"{_listed(sorted(likelihoods))} cannot give",
+            ("search", place),
+            "name others, such as `sigma: shared`",
+        )
+    ]
+
+
+def _unscaled(data: Splits) -> list[Problem]:
+    if not data.levels or data.levels == 2 or int(data.train.max()) > 1:
+        return []
+    return [
+        Problem(
+            f"no value of the training images exceeds {int(data.train.max())}, though they have "
+            f"{data.levels} levels",
+            ("data",),
+            "images that were divided by 255 before they became whole numbers are black; keep "
+            "them as they are, or state 2 levels if they are binary",
+        )
+    ]
+
+
+def _unscorable(spec: StudySpec, data: Splits) -> list[Problem]:
+    found = []
+    if bool((data.train == data.train[0]).all()):
+        found.append(
+            Problem(
+                "all training examples are the same: there is nothing to learn",
+                ("data",),
+                "look at what the files hold",
+            )
+        )
+    if "probe_error" in spec.objective and data.labels is None:
+        found.append(
+            Problem(
+                "`probe_error` needs labels, and these data have none",
+                ("objective",),
+                "use `bits_per_dim_calibrated`, or `sample_distance` if you want samples",
+            )
+        )
+    return found
+
+
+def _incomparable(spec: StudySpec, levels: int | None) -> list[Problem]:
     calls = _calls(spec.knobs["likelihood"])
     which = sorted({call.name for call in calls})
     improper = sorted(
@@ -36,13 +121,28 @@ def _incomparable(spec: StudySpec, levels: int) -> list[Problem]:
             call.name
             for call in calls
             for example in call.examples()
-            if _measure(example, levels) is Measure.IMPROPER
+            if _built(example, levels).measure(levels) is Measure.IMPROPER
         }
     )
     # The default objective has no place in the file.
     place = "objective" in spec.source.data
     path: YamlPath = ("objective",) if place else ("search", "likelihood")
     found = []
+    told = {
+        example[call.name].get("library", "observed")
+        for call in calls
+        for example in call.examples()
+        if levels is None
+    }
+    if len(told) > 1 and not set(spec.objective) <= {"mse", "sample_distance", "probe_error"}:
+        found.append(
+            Problem(
+                "`library: observed` and `library: none` cannot be ranked by "
+                f"`{spec.objective[0]}`: only one of them has to say how many counts there are",
+                ("search", "likelihood"),
+                "keep one of the two; or use `objective: mse` or `sample_distance`",
+            )
+        )
     for name in spec.objective:
         if name == "bits_per_dim" and improper:
             found.append(
@@ -106,10 +206,15 @@ def _listed(names: list[str]) -> str:
     return " and ".join(f"`{name}`" for name in names)
 
 
-def _measure(likelihood: dict[str, Any], levels: int) -> Measure:
-    completed = components.completed("likelihood", likelihood, levels=levels)
-    measure: Measure = components.build("likelihood", completed).measure(levels)
-    return measure
+def _built(likelihood: dict[str, Any], levels: int | None) -> Likelihood:
+    facts = {} if levels is None else {"levels": levels}
+    completed = components.completed("likelihood", likelihood, **facts)
+    built: Likelihood = components.build("likelihood", completed)
+    return built
+
+
+def _class(family: str, name: str) -> Any:
+    return components.find(family, name)
 
 
 def _calls(node: Node) -> list[Call]:

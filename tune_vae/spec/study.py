@@ -115,7 +115,7 @@ class RayOptions(_Section):
     address: str | None = None
 
 
-GRAPH_KNOBS = ("network", "latent_dim", "batch_size", "likelihood", "sigma")
+GRAPH_KNOBS = ("network", "latent_dim", "batch_size", "likelihood", "sigma", "prior")
 """Knobs that change the graph: the trials of one pack have them in common."""
 
 _KEYS = (
@@ -260,7 +260,13 @@ class StudySpec:
         content = {
             "data": self.data,
             "objective": self.objective,
-            "knobs": {name: repr(self.knobs[name]) for name in KNOBS},
+            # One that is as it would be unsaid is left out, so that a knob which a later
+            # version adds does not make a study another.
+            "knobs": {
+                name: repr(self.knobs[name])
+                for name, knob in KNOBS.items()
+                if self.knobs[name] != knob.default
+            },
             "train": {"epochs": self.train.epochs, "seed": self.train.seed},
         }
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]

@@ -23,12 +23,13 @@ class TrialConfig(BaseModel):
         seed: Of weights, data order and noise.
         data: Reference of the data set.
         shape: C, H, W of its images.
-        levels: Grey levels of its images.
-        network, likelihood, schedule: References.
+        levels: Grey levels of its images; None for counts.
+        network, likelihood, schedule, prior: References.
         sigma: Reference of the sigma mode, None when the likelihood has no scale.
         latent_dim: M.
         beta_norm: Normalised KL weight β·M/N.
         lr, weight_decay, grad_clip: Of the optimiser; `grad_clip` None for none.
+        free_bits, free_bits_total, kl_target, init_scale: See `trainer.Member`.
         epochs, batch_size: Length of the training and images per step.
         objective: What the study minimises.
     """
@@ -40,7 +41,7 @@ class TrialConfig(BaseModel):
     seed: int
     data: dict[str, Any]
     shape: tuple[int, int, int]
-    levels: int
+    levels: int | None
     network: dict[str, Any]
     latent_dim: int
     likelihood: dict[str, Any]
@@ -53,6 +54,12 @@ class TrialConfig(BaseModel):
     epochs: int
     batch_size: int
     objective: tuple[str, ...]
+    # What later versions added has the value that earlier ones had without knowing.
+    prior: dict[str, Any] = {"standard": {}}
+    free_bits: float = 0.0
+    free_bits_total: float = 0.0
+    kl_target: float = 0.0
+    init_scale: float = 1.0
 
     @classmethod
     def of(
@@ -62,11 +69,12 @@ class TrialConfig(BaseModel):
         *,
         trial: int,
         shape: tuple[int, int, int],
-        levels: int,
+        levels: int | None,
     ) -> "TrialConfig":
         """The configuration of a trial from what was drawn for it."""
         clip = drawn["grad_clip"]
-        likelihood = components.completed("likelihood", drawn["likelihood"], levels=levels)
+        facts = {} if levels is None else {"levels": levels}
+        likelihood = components.completed("likelihood", drawn["likelihood"], **facts)
         seed = hashlib.blake2b(f"{spec.train.seed} {trial}".encode(), digest_size=6).digest()
         config = cls(
             study=spec.name,
@@ -122,5 +130,10 @@ class TrialConfig(BaseModel):
             grad_clip=math.inf if self.grad_clip is None else self.grad_clip,
             epochs=self.epochs,
             batch_size=self.batch_size,
+            prior=components.build("prior", self.prior),
+            free_bits=self.free_bits,
+            free_bits_total=self.free_bits_total,
+            kl_target=self.kl_target,
+            init_scale=self.init_scale,
             config=self.model_dump_json(),
         )

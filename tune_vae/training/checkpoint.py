@@ -94,6 +94,12 @@ class CheckpointStore:
                 return load(self.path(trial, name))
         return None
 
+    def best(self, trial: int) -> Checkpoint | None:
+        """The checkpoint of the best epoch, or None when there is none that can be read."""
+        with contextlib.suppress(CheckpointError):
+            return load(self.path(trial, "best"))
+        return None
+
     def discard(self, trial: int) -> None:
         """Remove the checkpoints of a trial."""
         shutil.rmtree(self.path(trial, "last").parent, ignore_errors=True)

@@ -35,12 +35,18 @@ class Knobs:
         lr: Learning rate, positive.
         weight_decay: Decoupled weight decay, at least 0.
         grad_clip: Largest gradient norm; infinity for none.
+        free_bits: Rate of each latent that costs nothing, nats, at least 0.
+        free_bits_total: Rate of all latents together that costs nothing, nats, at least 0.
+        kl_target: Rate to be held, nats; 0 for none.
     """
 
     beta: float
     lr: float
     weight_decay: float
     grad_clip: float
+    free_bits: float = 0.0
+    free_bits_total: float = 0.0
+    kl_target: float = 0.0
 
 
 def fresh_row(vae: VAE) -> Row:
@@ -90,6 +96,8 @@ class Pack:
 
         self._beta_K, self._lr_K = column("beta"), column("lr")
         self._weight_decay_K, self._grad_clip_K = column("weight_decay"), column("grad_clip")
+        self._free_K1, self._target_K = column("free_bits")[:, None], column("kl_target")
+        self._free_total_K = column("free_bits_total")
 
     @property
     def size(self) -> int:
@@ -99,13 +107,13 @@ class Pack:
     def step(self, x_KBCHW: Tensor, noise_KBM: Tensor, weight_K: Tensor) -> Tensor:
         r"""One optimiser step of every member on its own batch.
 
-        The loss is $D + \beta w R$, all sums over dimensions and means over the batch. A member
-        whose loss is not finite is dead from here on; one whose loss is finite and whose
-        gradient is not leaves out this update and lives. Neither touches the others. Nothing is
-        read back to the host.
+        The loss is $D + \beta\,c(R)$, all sums over dimensions and means over the batch, with
+        the charge c(R) of `_charge`, plainly $w R$. A member whose loss is not finite is dead
+        from here on; one whose loss is finite and whose gradient is not leaves out this update
+        and lives. Neither touches the others. Nothing is read back to the host.
 
         Arguments:
-            x_KBCHW: Images in [0, 1].
+            x_KBCHW: Images in [0, 1], or counts.
             noise_KBM: Standard normal noise.
             weight_K: KL weight w of each member at its own step.
 
@@ -116,9 +124,10 @@ class Pack:
         self.template.train()
         leaves = self._leaves()
         terms: Terms = self._lift(VAE.__call__, leaves, x_KBCHW, noise_KBM, in_dims=(0, 0))
-        rate_K = terms.rate_BM.sum(-1).mean(-1)
+        rate_KM = terms.rate_BM.mean(1)
+        rate_K = rate_KM.sum(-1)
         distortion_K = terms.distortion_B.mean(-1)
-        loss_K = distortion_K + self._beta_K * weight_K * rate_K
+        loss_K = distortion_K + self._beta_K * self._charge(rate_KM, weight_K)
         grads = torch.autograd.grad(loss_K.sum(), list(leaves.values()))
         grad_KP = torch.cat([grad.reshape(self.size, -1) for grad in grads], dim=1)
 
@@ -144,6 +153,26 @@ class Pack:
             ],
             dim=1,
         )
+
+    def _charge(self, rate_KM: Tensor, weight_K: Tensor) -> Tensor:
+        r"""What the loss charges for the rate, before β.
+
+        $$ c = w F,\quad F = \max\Bigl(\sum_m \max(R_m, \lambda), \Lambda\Bigr) $$
+
+        with the free bits λ of each latent and Λ of all; or with a target C, towards which the
+        schedule leads the rate, $c = |F - w C|$.
+
+        References:
+            | Improving Variational Inference with Inverse Autoregressive Flow (Kingma et al.,
+              2016), section C.8: free bits
+            | https://arxiv.org/abs/1606.04934
+            | Understanding disentangling in beta-VAE (Burgess et al., 2018): the target
+            | https://arxiv.org/abs/1804.03599
+        """
+        charged_KM = torch.maximum(rate_KM, self._free_K1)
+        charged_K = torch.maximum(charged_KM.sum(-1), self._free_total_K)
+        off_target_K = (charged_K - weight_K * self._target_K).abs()
+        return torch.where(self._target_K > 0, off_target_K, weight_K * charged_K)
 
     @torch.no_grad()
     def evaluate(

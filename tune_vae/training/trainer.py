@@ -10,12 +10,12 @@ a resumed run goes on exactly as it would have gone on.
 import hashlib
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tune_vae.data import Splits, scale
 from tune_vae.errors import CheckpointError, DataError
@@ -24,15 +24,21 @@ from tune_vae.science.evaluation import ACTIVE_VARIANCE, calibrated_log_sigma, s
 from tune_vae.science.history import EpochReport
 from tune_vae.science.likelihoods import Likelihood
 from tune_vae.science.networks import Network
+from tune_vae.science.priors import Prior
+from tune_vae.science.priors.standard import Standard
 from tune_vae.science.schedules import Schedule
 from tune_vae.science.sigmas import Sigma
 from tune_vae.science.vae import VAE
+from tune_vae.training.appraisal import Appraisal, Appraiser
 from tune_vae.training.pack import Knobs, Pack, fresh_row
 
-__all__ = ["Member", "Trainer", "build_vae"]
+__all__ = ["Member", "Trainer", "build_vae", "restored_vae"]
 
 CALIBRATION_IMAGES = 256
 EVALUATION_BATCH = 512
+EVALUATION_OUTPUTS = 2**23
+"""Numbers that the decoders of a pack may give at once; with 256 for each pixel it is these that
+fill the memory."""
 NOISE_CHUNK = 64
 """Steps whose noise is drawn at once, which bounds the memory it takes."""
 
@@ -49,6 +55,9 @@ class Member:
         beta: Final KL weight (not normalised).
         lr, weight_decay, grad_clip: See `Knobs`.
         epochs, batch_size: Length of the training and images per step.
+        prior: What latents are expected.
+        free_bits, free_bits_total, kl_target: See `Knobs`.
+        init_scale: Factor on the weights (not the biases) that training starts from.
         config: Text that rebuilds this member, carried into its checkpoints.
     """
 
@@ -65,25 +74,50 @@ class Member:
     grad_clip: float
     epochs: int
     batch_size: int
+    prior: Prior = field(default_factory=Standard)
+    free_bits: float = 0.0
+    free_bits_total: float = 0.0
+    kl_target: float = 0.0
+    init_scale: float = 1.0
     config: str = ""
 
     def pack_key(self) -> tuple[object, ...]:
         """What must be equal for two members to train in one pack."""
         sigma = self.sigma.pack_key() if self.sigma else None
-        return (self.network, self.latent_dim, self.likelihood, sigma, self.batch_size)
+        prior = self.prior.pack_key()
+        return (self.network, self.latent_dim, self.likelihood, sigma, prior, self.batch_size)
+
+    def knobs(self) -> Knobs:
+        """What may differ between the members of a pack."""
+        return Knobs(**{f.name: getattr(self, f.name) for f in fields(Knobs)})
 
 
 def build_vae(member: Member, shape: tuple[int, int, int]) -> VAE:
     """The untrained model of a member, its weights drawn from its seed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(_mix(member.seed, "weights"))
-        return VAE(
+        vae = VAE(
             network=member.network,
             likelihood=member.likelihood,
             sigma=member.sigma,
             shape=shape,
             latent_dim=member.latent_dim,
+            prior=member.prior,
         )
+    with torch.no_grad():
+        for part in (vae.encoder, vae.decoder):
+            for parameter in part.parameters():
+                if parameter.ndim > 1:
+                    parameter.mul_(member.init_scale)
+    return vae
+
+
+def restored_vae(member: Member, shape: tuple[int, int, int], state: Mapping[str, Any]) -> VAE:
+    """The model that a state of the member holds, in evaluation mode on the host."""
+    vae = build_vae(member, shape)
+    nn.utils.vector_to_parameters(state["theta"], vae.parameters())
+    vae.load_state_dict(state["buffers"], strict=False)
+    return vae.eval()
 
 
 class Trainer:
@@ -98,6 +132,8 @@ class Trainer:
         device: Where to train.
         resume: States by trial, from `state`; members without one begin anew.
         dtype: float32, or float64 to check formulas.
+        each_epoch: Scores that are too dear for every epoch but are what the study searches
+            for: `sample_distance`, `probe_error`.
 
     Raises:
         DataError: Fewer training images than one batch.
@@ -116,10 +152,11 @@ class Trainer:
         device: torch.device | str = "cpu",
         resume: Mapping[int, Mapping[str, Any]] | None = None,
         dtype: torch.dtype = torch.float32,
+        each_epoch: Collection[str] = (),
     ) -> None:
         if len({member.pack_key() for member in members}) != 1:
             raise ValueError("the members of a pack must have one pack key")
-        self._members = list(members)
+        self._all, self._members = tuple(members), list(members)
         self._data = data
         self._device, self._dtype = torch.device(device), dtype
         self._batch = members[0].batch_size
@@ -129,6 +166,11 @@ class Trainer:
                 f"batch_size {self._batch} exceeds the {len(data.train)} training images; "
                 "choose a smaller one"
             )
+        misfit = members[0].likelihood.misfit(data.levels)
+        if misfit:
+            raise DataError(f"{type(members[0].likelihood).__name__} does not fit: {misfit}")
+        self._each_epoch = frozenset(each_epoch)
+        self._appraiser = Appraiser(data, self._device)
         self._train = data.train.to(self._device)
         self._validation = data.validation.to(self._device)
         self._resume_rows(resume or {})
@@ -157,8 +199,7 @@ class Trainer:
             )
             self._epochs.append(int(state["epoch"]) if state else 0)
         template = build_vae(self._members[0], self._data.shape).to(self._device, self._dtype)
-        knobs = [Knobs(m.beta, m.lr, m.weight_decay, m.grad_clip) for m in self._members]
-        self._pack = Pack(template, rows, knobs)
+        self._pack = Pack(template, rows, [member.knobs() for member in self._members])
 
     @property
     def living(self) -> list[int]:
@@ -253,7 +294,8 @@ class Trainer:
         """KL weight of every step, `[epochs, T]`; the last is 1."""
         total = member.epochs * self._steps
         progress = torch.arange(1, total + 1, dtype=torch.float64) / total
-        weight = member.schedule.weight(progress).view(member.epochs, self._steps)
+        schedule = member.schedule.for_steps(total)
+        weight = schedule.weight(progress).view(member.epochs, self._steps)
         return weight.to(self._device, self._dtype)
 
     def _reports(self, measured_KT5: Tensor, weight_KT: Tensor, begin: float) -> list[EpochReport]:
@@ -301,7 +343,28 @@ class Trainer:
             active_units=int(active),
             sigma=sigma if member.likelihood.has_scale else math.nan,
             seconds=seconds,
+            **self._dear_scores(member),
         )
+
+    def _dear_scores(self, member: Member) -> dict[str, float]:
+        if not self._each_epoch:
+            return {}
+        vae = self._model(member, self.state(member.trial))
+        found = {}
+        if "sample_distance" in self._each_epoch:
+            distance = self._appraiser.sample_scores(vae)["sample_distance"]
+            found["sample_distance"] = distance
+        if "probe_error" in self._each_epoch:
+            found["probe_error"] = 1 - self._appraiser.probe_scores(vae)["probe_accuracy"]
+        return found
+
+    def _model(self, member: Member, state: Mapping[str, Any]) -> VAE:
+        return restored_vae(member, self._data.shape, state).to(self._device)
+
+    def appraise(self, trial: int, state: Mapping[str, Any]) -> Appraisal:
+        """All scores of a member's model at the time of a state."""
+        member = next(m for m in self._all if m.trial == trial)
+        return self._appraiser.appraise(self._model(member, state))
 
     def scores(self) -> list[dict[str, float]]:
         """Validation scores of every member as it stands, without training; see `EpochReport`."""
@@ -326,8 +389,9 @@ class Trainer:
         """Validation scores of every member, on the device, in float64.
 
         Returns:
-            `[K, 6]`: distortion, mass and calibrated mass in nats, squared error, sigma, active
-            units; and the rate per latent `[K, M]` in nats. Means over the images.
+            `[K, 6]`: distortion, mass and calibrated mass in nats, squared error, sigma (the
+            geometric mean where there are several), active units; and the rate per latent
+            `[K, M]` in nats. Means over the images.
         """
         levels, latents = self._data.levels, self._members[0].latent_dim
         # One seed for all trials: the difference of two trials is then paired.
@@ -343,15 +407,17 @@ class Trainer:
             sample_noise.to(self._device, self._dtype),
             in_dims=(None, None),
         )
+        outputs = self._data.values * self._members[0].likelihood.params_per_value
+        size = max(1, min(EVALUATION_BATCH, EVALUATION_OUTPUTS // (outputs * self._pack.size)))
         batches = [
             self._pack.evaluate(
                 lambda vae, x, noise, fitted: score(vae, x, noise, fitted, levels=levels),
-                scale(held_out[start : start + EVALUATION_BATCH], levels).to(self._dtype),
-                noise_nM[start : start + EVALUATION_BATCH],
+                scale(held_out[start : start + size], levels).to(self._dtype),
+                noise_nM[start : start + size],
                 fitted_K,
                 in_dims=(None, None, 0),
             )
-            for start in range(0, len(held_out), EVALUATION_BATCH)
+            for start in range(0, len(held_out), size)
         ]
 
         def joined(name: str) -> Tensor:
@@ -359,17 +425,10 @@ class Trainer:
 
         means_KnM = joined("mean_BM")
         active_K = (means_KnM.var(1, correction=0) > ACTIVE_VARIANCE).sum(1).double()
-        sigma_K = self._pack.evaluate(_log_sigma, in_dims=()).double().exp()
+        sigma_K = joined("log_sigma_B").mean(1).exp()
         columns = ("distortion_B", "mass_nats_B", "calibrated_nats_B", "squared_error_B")
         numbers = [joined(name).mean(1) for name in columns]
         return torch.stack([*numbers, sigma_K, active_K], dim=1), joined("rate_BM").mean(1)
-
-
-def _log_sigma(vae: VAE) -> Tensor:
-    """The scale a model would use on new data; the geometric mean where it has several."""
-    nothing = torch.empty(0)
-    log_sigma: Tensor = vae.scale(nothing, nothing, vae.likelihood)
-    return log_sigma.mean()
 
 
 def _contents(row: Mapping[str, Any]) -> str:

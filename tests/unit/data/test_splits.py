@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tune_vae.data import Splits, scale
+from tune_vae.data import Splits, Targets, scale
 from tune_vae.errors import DataError
 
 
@@ -52,8 +52,44 @@ def test_value_beyond_the_stated_levels_is_refused(name: str) -> None:
 @pytest.mark.parametrize("levels", [-1, 0, 1, 257])
 def test_levels_that_a_byte_cannot_tell_apart_are_refused(levels: int) -> None:
     black = torch.zeros_like(images())
-    with pytest.raises(DataError, match=f"levels must be from 2 to 256, got {levels}"):
+    with pytest.raises(DataError, match=f"levels must be from 2 to 256, .*, got {levels}"):
         Splits(train=black, validation=black, test=black, levels=levels)
+
+
+def counts() -> Splits:
+    data = splits()
+    return Splits(
+        train=data.train.int() * 1000,
+        validation=data.validation.int(),
+        test=data.test.int(),
+        levels=None,
+    )
+
+
+def test_counts_have_no_largest_value_and_a_type_of_their_own() -> None:
+    assert int(counts().train.max()) > 256
+    with pytest.raises(DataError, match="the train images must be a non-empty int32 tensor"):
+        replace(counts(), train=splits().train)
+    with pytest.raises(DataError, match="the test images must be a non-empty uint8 tensor"):
+        replace(splits(), test=counts().test)
+
+
+@pytest.mark.parametrize("name", ["train", "validation", "test"])
+def test_count_below_zero_is_refused(name: str) -> None:
+    below = counts().test.clone()
+    below[1, 0, 2, 2] = -3
+    with pytest.raises(DataError, match=f"the {name} counts hold -3, below 0"):
+        replace(counts(), **{name: below})
+
+
+@pytest.mark.parametrize("kind", ["labels", "factors"])
+@pytest.mark.parametrize("name", ["train", "validation", "test"])
+def test_targets_must_be_as_many_as_the_examples(kind: str, name: str) -> None:
+    targets = Targets(*(torch.zeros(count, dtype=torch.int64) for count in (6, 4, 3)))
+    assert replace(splits(), **{kind: targets}).digest() == splits().digest()
+    short = targets._replace(**{name: targets.test[:2]})
+    with pytest.raises(DataError, match=f"2 labels for . {name} images"):
+        replace(splits(), **{kind: short})
 
 
 def test_digest_depends_on_the_content_alone() -> None:
@@ -86,6 +122,12 @@ def test_digest_notices_every_change() -> None:
         replace(data, train=data.train[:5]),
         replace(data, validation=data.test, test=data.validation),
         replace(data, levels=18),
+        Splits(
+            train=data.train.int(),
+            validation=data.validation.int(),
+            test=data.test.int(),
+            levels=None,
+        ),
         replace(data, **turned),
         replace(data, **reshaped),
         # The last training image moves to the front of the validation images.
@@ -109,3 +151,10 @@ def test_levels_are_spread_evenly_over_the_unit_interval(
     torch.testing.assert_close(scaled.double(), expected, rtol=0, atol=1e-7)
     assert scaled[0] == 0
     assert scaled[-1] == 1
+
+
+def test_counts_stay_what_they_are(device: torch.device) -> None:
+    counted = torch.tensor([0, 1, 7, 2**24], dtype=torch.int32, device=device)
+    scaled = scale(counted, None)
+    assert scaled.dtype == torch.float32
+    assert scaled.tolist() == [0.0, 1.0, 7.0, 2.0**24]

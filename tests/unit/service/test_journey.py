@@ -15,7 +15,9 @@ from tune_vae.science.health import Kind, Limits, Verdict
 from tune_vae.science.history import EpochReport
 from tune_vae.service.journey import Decision, run_pack
 from tune_vae.spec.trial import TrialConfig
+from tune_vae.training.appraisal import Appraiser
 from tune_vae.training.checkpoint import CheckpointStore
+from tune_vae.training.trainer import restored_vae
 
 HOPELESS = Decision(stop=True, verdict=Verdict(Kind.HOPELESS, "far behind"))
 LOST = Decision(stop=True, verdict=None)
@@ -299,3 +301,18 @@ def test_a_trial_that_never_compared_leaves_no_best_of_an_older_one(
     assert stage.store.path(0, "best").exists()
     stage.run(diverging(0))
     assert not stage.store.path(0, "best").exists()
+
+
+def test_finished_trial_is_appraised_at_its_best_epoch(stage: Stage) -> None:
+    stage.run(config(0), diverging(1))
+    finished, lost = stage.ledger.results
+    if finished.trial:
+        finished, lost = lost, finished
+    assert lost.appraisal == {}
+    assert finished.appraisal == stage.tracker.results[-1].appraisal
+    best = stage.store.best(0)
+    assert best is not None
+    assert finished.best is not None
+    assert best["epoch"] == finished.best.epoch
+    vae = restored_vae(config(0).member(), stage.data.shape, best)
+    assert finished.appraisal == Appraiser(stage.data).appraise(vae).known()

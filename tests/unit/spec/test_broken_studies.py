@@ -46,7 +46,9 @@ FAULTS = [
     Fault("07_unknown_key_in_budget.yaml", 11, "hour", "`hour` in `budget`", "mean `hours`?"),
     Fault("08_unknown_key_in_storage.yaml", 10, "tracking_uri", "in `storage`", "`tracking`?"),
     Fault("09_unknown_key_in_ray.yaml", 10, "adress", "`adress` in `ray`", "mean `address`?"),
-    Fault("10_unknown_argument_of_data.yaml", 3, "size", "in `digits`", "known: split_seed"),
+    Fault(
+        "10_unknown_argument_of_data.yaml", 3, "size", "in `digits`", "known: limit, split_seed"
+    ),
     Fault("11_unknown_argument_of_network.yaml", 4, "hiden", "in `mlp`", "mean `hidden`?"),
     Fault(
         "12_unknown_argument_of_likelihood.yaml",

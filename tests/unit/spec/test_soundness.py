@@ -152,3 +152,70 @@ def test_all_faults_are_found_at_once(digits: Splits) -> None:
         train="{batch_size: 5000}",
     )
     assert len(problems) == 4
+
+
+@pytest.fixture(scope="module")
+def counts(digits: Splits) -> Splits:
+    splits = (digits.train, digits.validation, digits.test)
+    return Splits(*(split.int() for split in splits), levels=None)
+
+
+def test_counts_are_not_modelled_by_a_likelihood_of_grey_levels(counts: Splits) -> None:
+    (problem,) = found(counts, likelihood=BOTH.replace("continuous_bernoulli", "poisson"))
+    assert problem.path == ("search", "likelihood")
+    assert "`gaussian` cannot be used here" in problem.message
+    assert "the data are counts" in problem.message
+    for remedy in ("negative_binomial", "poisson", "zero_inflated_negative_binomial", "log1p"):
+        assert remedy in problem.tip
+    assert "laplace" not in problem.tip
+
+
+def test_grey_levels_are_not_modelled_as_counts(digits: Splits) -> None:
+    (problem,) = found(digits, likelihood="poisson")
+    assert "it is a distribution of counts, and the data are 17 grey levels" in problem.message
+    assert "laplace" in problem.tip
+    assert "log1p" not in problem.tip
+
+
+def test_counts_under_their_own_likelihoods_are_sound(counts: Splits) -> None:
+    both = "{choice: [poisson, negative_binomial]}"
+    assert found(counts, likelihood=both, sigma="{choice: [shared, per_gene]}") == []
+
+
+def test_mode_that_needs_an_optimal_scale_is_refused_where_there_is_none(counts: Splits) -> None:
+    (problem,) = found(
+        counts, likelihood="negative_binomial", sigma="{choice: [shared, optimal, per_image]}"
+    )
+    assert "`optimal` and `per_image`" in problem.message
+    assert "`negative_binomial`" in problem.message
+    assert problem.path == ("search", "sigma")
+    assert "shared" in problem.tip
+
+
+def test_images_that_were_scaled_before_they_were_rounded_are_refused(digits: Splits) -> None:
+    (problem,) = found(
+        Splits(digits.train // 16, digits.validation // 16, digits.test // 16, levels=256)
+    )
+    assert problem.path == ("data",)
+    assert "divided by 255" in problem.tip
+
+
+def test_examples_that_are_all_the_same_are_refused(digits: Splits) -> None:
+    same = digits.train[:1].repeat(200, 1, 1, 1)
+    (problem,) = found(Splits(same, digits.validation, digits.test, levels=17))
+    assert "all training examples are the same" in problem.message
+
+
+def test_probe_needs_labels(digits: Splits) -> None:
+    assert found(digits, objective="probe_error") == []
+    without = Splits(digits.train, digits.validation, digits.test, levels=17)
+    (problem,) = found(without, objective="probe_error")
+    assert "needs labels" in problem.message
+
+
+def test_counts_with_and_without_their_total_do_not_compare(counts: Splits) -> None:
+    both = "{choice: [poisson, {poisson: {library: none}}]}"
+    (problem,) = found(counts, likelihood=both)
+    assert "cannot be ranked by `bits_per_dim`" in problem.message
+    assert found(counts, likelihood=both, objective="mse") == []
+    assert found(counts, likelihood="{poisson: {library: none}}") == []

@@ -23,22 +23,21 @@ LATENTS, BATCH = 4, 16
 KNOBS = Knobs(beta=1.0, lr=1e-3, weight_decay=0.0, grad_clip=math.inf)
 
 
-def build(seed: int = 0, *, log_variance: float = 0.0, sigma: Sigma | None = None) -> VAE:
-    """A model whose posterior log-variances are raised by `log_variance`.
+def build(seed: int = 0, *, log_sigma: float | None = None, sigma: Sigma | None = None) -> VAE:
+    """A model, perhaps with a decoder that is far too sure of itself.
 
-    At 60 the loss is finite and the norm of its gradient overflows; at 200 the loss overflows.
+    At a log sigma of -24 the loss is finite and the norm of its gradient overflows; at -44 the
+    loss overflows.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         vae = VAE(
             network=Mlp(hidden=(8,)),
             likelihood=Gaussian(),
-            sigma=sigma or Fixed(sigma=0.3),
+            sigma=sigma or Fixed(sigma=0.3 if log_sigma is None else math.exp(log_sigma)),
             shape=(1, 8, 8),
             latent_dim=LATENTS,
         )
-    with torch.no_grad():
-        vae.encoder[-1].bias[LATENTS:] += log_variance
     return vae
 
 
@@ -142,7 +141,7 @@ def test_culprit_dies_victim_skips_and_the_others_step_as_ever(
     digits: Splits, healthy_alone: int
 ) -> None:
     healthy = [build(seed) for seed in range(healthy_alone)]
-    victim, culprit = build(5, log_variance=60.0), build(6, log_variance=200.0)
+    victim, culprit = build(5, log_sigma=-24.0), build(6, log_sigma=-44.0)
     mixed = pack([victim, *healthy, culprit])
     members = mixed.size
     before = [mixed.row(k) for k in range(members)]

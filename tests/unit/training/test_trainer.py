@@ -136,7 +136,7 @@ def test_model_as_it_stands_scores_what_the_last_report_said(few_digits: Splits)
     trainer = Trainer([member(trial, epochs=1) for trial in range(2)], few_digits)
     (reports,) = train(trainer)
     for report, scores in zip(reports, trainer.scores(), strict=True):
-        assert set(scores) == set(OBJECTIVES)
+        assert set(scores) == set(OBJECTIVES) - {"sample_distance", "probe_error"}
         assert {name: report.value(name) for name in scores} == scores
 
 
@@ -149,7 +149,8 @@ def test_validation_repeats_itself_and_leaves_the_model_alone(few_digits: Splits
     assert torch.equal(first[1], again[1])
     after = trainer.state(0)
     assert torch.equal(before["theta"], after["theta"])
-    assert before["buffers"] == after["buffers"]
+    for name, value in before["buffers"].items():
+        assert torch.equal(value, after["buffers"][name])
 
 
 def test_validation_in_chunks_is_the_mean_over_all_images(digits: Splits) -> None:
@@ -161,7 +162,7 @@ def test_validation_in_chunks_is_the_mean_over_all_images(digits: Splits) -> Non
     one = member(likelihood=ContinuousBernoulli(), sigma=None)
 
     def masses(validation: torch.Tensor) -> torch.Tensor:
-        data = replace(digits, validation=validation)
+        data = replace(digits, validation=validation, labels=None)
         numbers, _ = Trainer([one], data, resume={0: silent(one, data)}).evaluate()
         return numbers[0, 1:3]
 
@@ -215,7 +216,7 @@ def test_noise_of_a_long_epoch_does_not_repeat_itself(digits: Splits) -> None:
     """
 
     def mean_distortion(steps: int) -> float:
-        data = replace(digits, train=digits.train[:1].repeat(steps, 1, 1, 1))
+        data = replace(digits, train=digits.train[:1].repeat(steps, 1, 1, 1), labels=None)
         (report,) = curve(member(lr=0.0, epochs=1, batch_size=1), data)
         assert report.step == steps
         return report.train_distortion_nats
@@ -226,7 +227,7 @@ def test_noise_of_a_long_epoch_does_not_repeat_itself(digits: Splits) -> None:
 @pytest.mark.parametrize(
     "sigma", [Fixed(sigma=0.2), Shared(), Shared(start=0.01), Optimal()], ids=repr
 )
-@pytest.mark.parametrize("lr", [1.0, 1e3, 1e30])
+@pytest.mark.parametrize("lr", [1e3, 1e6, 1e30])
 def test_absurd_learning_rate_is_told_and_leaves_finite_weights(
     few_digits: Splits, sigma: object, lr: float
 ) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from tune_vae.data import Dataset, Splits
+from tune_vae.data.carving import Examples, check_seeds, check_sizes, divide
 from tune_vae.errors import DataError
 
 __all__ = ["Digits"]
@@ -25,19 +26,25 @@ class Digits(Dataset):
 
     Arguments:
         split_seed: Seed of the shuffle.
+        limit: Train on at most this many images; all by default.
     """
 
     split_seed: int = 0
+    limit: int | None = None
+
+    def __post_init__(self) -> None:
+        check_seeds(split_seed=self.split_seed)
+        check_sizes(limit=self.limit)
 
     def load(self) -> Splits:
         table = torch.from_numpy(np.loadtxt(_file(), delimiter=",", dtype=np.uint8))
-        images = table[:, :64].reshape(-1, 1, 8, 8)
-        order = torch.randperm(
-            len(images), generator=torch.Generator().manual_seed(self.split_seed)
-        )
-        images = images[order]
-        return Splits(
-            train=images[:1297], validation=images[1297:1547], test=images[1547:], levels=17
+        return divide(
+            Examples(table[:, :64].reshape(-1, 1, 8, 8), table[:, 64].long()),
+            levels=17,
+            validation=250,
+            test=250,
+            split_seed=self.split_seed,
+            limit=self.limit,
         )
 
 

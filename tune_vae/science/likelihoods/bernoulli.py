@@ -1,6 +1,5 @@
 """Coin flip per value, with the decoder's output as its log-odds."""
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -27,7 +26,7 @@ class Bernoulli(Likelihood):
         tensor([[0.5000]])
     """
 
-    def measure(self, levels: int) -> Measure:
+    def measure(self, levels: int | None) -> Measure:
         return Measure.MASS if levels == 2 else Measure.IMPROPER
 
     def log_prob(self, x: Tensor, params: Tensor, log_sigma: Tensor) -> Tensor:
@@ -35,11 +34,6 @@ class Bernoulli(Likelihood):
         # x * logit - softplus(logit) is cheaper by one function and wrong for a logit beyond 20,
         # where torch's softplus answers the logit itself.
         return x * logsigmoid(logit) + (1 - x) * logsigmoid(-logit)
-
-    def log_mass(self, x: Tensor, params: Tensor, log_sigma: Tensor, *, levels: int) -> Tensor:
-        if levels != 2:
-            return torch.full_like(x, math.nan, dtype=torch.float64)
-        return self.log_prob(x.double(), params.double(), log_sigma)
 
     def mean(self, params: Tensor) -> Tensor:
         return params[:, 0].sigmoid()

@@ -38,18 +38,13 @@ class BitwiseCategorical(Likelihood):
     def params_per_value(self) -> int:
         return BITS
 
-    def measure(self, levels: int) -> Measure:
+    def measure(self, levels: int | None) -> Measure:
         return Measure.MASS if levels == LEVELS else Measure.IMPROPER
 
     def log_prob(self, x: Tensor, params: Tensor, log_sigma: Tensor) -> Tensor:
         level = (x * (LEVELS - 1)).round().clamp(0, LEVELS - 1).unsqueeze(1)
         bits = (level / _powers(params)).floor() % 2
         return logsigmoid((2 * bits - 1) * params).sum(1)
-
-    def log_mass(self, x: Tensor, params: Tensor, log_sigma: Tensor, *, levels: int) -> Tensor:
-        if levels != LEVELS:
-            return torch.full_like(x, torch.nan, dtype=torch.float64)
-        return self.log_prob(x.double(), params.double(), log_sigma)
 
     def mean(self, params: Tensor) -> Tensor:
         return (params.sigmoid() * _powers(params)).sum(1) / (LEVELS - 1)

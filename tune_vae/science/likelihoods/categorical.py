@@ -42,17 +42,12 @@ class Categorical(Likelihood):
     def params_per_value(self) -> int:
         return self.levels
 
-    def measure(self, levels: int) -> Measure:
+    def measure(self, levels: int | None) -> Measure:
         return Measure.MASS if levels == self.levels else Measure.IMPROPER
 
     def log_prob(self, x: Tensor, params: Tensor, log_sigma: Tensor) -> Tensor:
         level = (x * (self.levels - 1)).round().long().clamp(0, self.levels - 1)
         return params.log_softmax(1).gather(1, level.unsqueeze(1)).squeeze(1)
-
-    def log_mass(self, x: Tensor, params: Tensor, log_sigma: Tensor, *, levels: int) -> Tensor:
-        if levels != self.levels:
-            return torch.full_like(x, torch.nan, dtype=torch.float64)
-        return self.log_prob(x.double(), params.double(), log_sigma)
 
     def mean(self, params: Tensor) -> Tensor:
         grid = torch.linspace(0, 1, self.levels, dtype=params.dtype, device=params.device)

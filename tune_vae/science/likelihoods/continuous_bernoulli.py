@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from tune_vae.science.bins import bin_width
 from tune_vae.science.likelihoods import Likelihood, Measure
 
 __all__ = ["ContinuousBernoulli"]
@@ -32,16 +33,18 @@ class ContinuousBernoulli(Likelihood):
         tensor([[0.]])
     """
 
-    def measure(self, levels: int) -> Measure:
+    def measure(self, levels: int | None) -> Measure:
         return Measure.DENSITY
 
     def log_prob(self, x: Tensor, params: Tensor, log_sigma: Tensor) -> Tensor:
         natural = params[:, 0]
         return x * natural - _log_normaliser(natural)
 
-    def log_mass(self, x: Tensor, params: Tensor, log_sigma: Tensor, *, levels: int) -> Tensor:
+    def log_mass(
+        self, x: Tensor, params: Tensor, log_sigma: Tensor, *, levels: int | None
+    ) -> Tensor:
         x, natural = x.double(), params[:, 0].double()
-        half = 0.5 / (levels - 1)
+        half = bin_width(levels) / 2
         low, high = (x - half).clamp(min=0), (x + half).clamp(max=1)
         width = high - low
         # Mirror x so that the density falls from 0 to 1: then, with t = |natural|,

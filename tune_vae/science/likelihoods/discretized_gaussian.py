@@ -1,13 +1,14 @@
 """Normal distribution whose probability is counted bin by bin."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from tune_vae.science.bins import check_levels, gaussian_log_mass, nearest_level, sheppard
 from tune_vae.science.likelihoods import Likelihood, Measure
+from tune_vae.science.links import Link, linked
 
 __all__ = ["DiscretizedGaussian"]
 
@@ -47,28 +48,21 @@ class DiscretizedGaussian(Likelihood):
     """
 
     levels: int = 256
-    link: Literal["sigmoid", "identity"] = "sigmoid"
+    link: Link = "sigmoid"
 
     has_scale: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_levels(self.levels)
 
-    def measure(self, levels: int) -> Measure:
+    def measure(self, levels: int | None) -> Measure:
         return Measure.MASS if levels == self.levels else Measure.IMPROPER
 
     def log_prob(self, x: Tensor, params: Tensor, log_sigma: Tensor) -> Tensor:
         return gaussian_log_mass(x, self.mean(params), log_sigma, levels=self.levels)
 
-    def log_mass(self, x: Tensor, params: Tensor, log_sigma: Tensor, *, levels: int) -> Tensor:
-        if levels != self.levels:
-            return torch.full_like(x, torch.nan, dtype=torch.float64)
-        mean = self.mean(params).double()
-        return gaussian_log_mass(x.double(), mean, log_sigma.double(), levels=levels)
-
     def mean(self, params: Tensor) -> Tensor:
-        location = params[:, 0]
-        return location.sigmoid() if self.link == "sigmoid" else location
+        return linked(params[:, 0], self.link)
 
     def sample(self, params: Tensor, log_sigma: Tensor, generator: torch.Generator) -> Tensor:
         mean = self.mean(params)

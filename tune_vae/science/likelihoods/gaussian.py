@@ -2,13 +2,14 @@
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from tune_vae.science.bins import gaussian_log_mass
 from tune_vae.science.likelihoods import Likelihood, Measure
+from tune_vae.science.links import Link, linked
 
 __all__ = ["Gaussian"]
 
@@ -37,25 +38,26 @@ class Gaussian(Likelihood):
         tensor([[-0.9189]])
     """
 
-    link: Literal["sigmoid", "identity"] = "sigmoid"
+    link: Link = "sigmoid"
 
     has_scale: ClassVar[bool] = True
 
-    def measure(self, levels: int) -> Measure:
+    def measure(self, levels: int | None) -> Measure:
         return Measure.DENSITY
 
     def log_prob(self, x: Tensor, params: Tensor, log_sigma: Tensor) -> Tensor:
         standardised = (x - self.mean(params)) * (-log_sigma).exp()
         return -0.5 * standardised.square() - log_sigma - 0.5 * math.log(2 * math.pi)
 
-    def log_mass(self, x: Tensor, params: Tensor, log_sigma: Tensor, *, levels: int) -> Tensor:
+    def log_mass(
+        self, x: Tensor, params: Tensor, log_sigma: Tensor, *, levels: int | None
+    ) -> Tensor:
         # float64, because a score is compared with others to the last digit.
         mean = self.mean(params).double()
         return gaussian_log_mass(x.double(), mean, log_sigma.double(), levels=levels)
 
     def mean(self, params: Tensor) -> Tensor:
-        location = params[:, 0]
-        return location.sigmoid() if self.link == "sigmoid" else location
+        return linked(params[:, 0], self.link)
 
     def sample(self, params: Tensor, log_sigma: Tensor, generator: torch.Generator) -> Tensor:
         mean = self.mean(params)

@@ -2,13 +2,14 @@
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from tune_vae.science.bins import laplace_log_mass
 from tune_vae.science.likelihoods import Likelihood, Measure
+from tune_vae.science.links import Link, linked
 
 __all__ = ["Laplace"]
 
@@ -35,24 +36,25 @@ class Laplace(Likelihood):
         tensor([[-1.1931]])
     """
 
-    link: Literal["sigmoid", "identity"] = "sigmoid"
+    link: Link = "sigmoid"
 
     has_scale: ClassVar[bool] = True
 
-    def measure(self, levels: int) -> Measure:
+    def measure(self, levels: int | None) -> Measure:
         return Measure.DENSITY
 
     def log_prob(self, x: Tensor, params: Tensor, log_sigma: Tensor) -> Tensor:
         distance = (x - self.mean(params)).abs()
         return -distance * (-log_sigma).exp() - log_sigma - math.log(2.0)
 
-    def log_mass(self, x: Tensor, params: Tensor, log_sigma: Tensor, *, levels: int) -> Tensor:
+    def log_mass(
+        self, x: Tensor, params: Tensor, log_sigma: Tensor, *, levels: int | None
+    ) -> Tensor:
         mean = self.mean(params).double()
         return laplace_log_mass(x.double(), mean, log_sigma.double(), levels=levels)
 
     def mean(self, params: Tensor) -> Tensor:
-        location = params[:, 0]
-        return location.sigmoid() if self.link == "sigmoid" else location
+        return linked(params[:, 0], self.link)
 
     def sample(self, params: Tensor, log_sigma: Tensor, generator: torch.Generator) -> Tensor:
         mean = self.mean(params)

@@ -70,18 +70,13 @@ class LogisticMixture(Likelihood):
     def params_per_value(self) -> int:
         return 3 * self.components
 
-    def measure(self, levels: int) -> Measure:
+    def measure(self, levels: int | None) -> Measure:
         return Measure.MASS if levels == self.levels else Measure.IMPROPER
 
     def log_prob(self, x: Tensor, params: Tensor, log_sigma: Tensor) -> Tensor:
         logit, mean, log_scale = self._split(params)
         each = logistic_log_mass(x.unsqueeze(1), mean, log_scale, levels=self.levels)
         return (logit.log_softmax(1) + each).logsumexp(1)
-
-    def log_mass(self, x: Tensor, params: Tensor, log_sigma: Tensor, *, levels: int) -> Tensor:
-        if levels != self.levels:
-            return torch.full_like(x, torch.nan, dtype=torch.float64)
-        return self.log_prob(x.double(), params.double(), log_sigma)
 
     def mean(self, params: Tensor) -> Tensor:
         logit, mean, log_scale = self._split(params)

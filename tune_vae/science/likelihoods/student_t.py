@@ -2,13 +2,14 @@
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from tune_vae.science.bins import gauss_legendre, log1mexp, log_mass_of_bins, log_of_share
 from tune_vae.science.likelihoods import Likelihood, Measure
+from tune_vae.science.links import Link, linked
 
 __all__ = ["StudentT"]
 
@@ -41,7 +42,7 @@ class StudentT(Likelihood):
     """
 
     degrees: float = 4.0
-    link: Literal["sigmoid", "identity"] = "sigmoid"
+    link: Link = "sigmoid"
 
     has_scale: ClassVar[bool] = True
 
@@ -49,22 +50,23 @@ class StudentT(Likelihood):
         if not 1 < self.degrees <= 100:
             raise ValueError(f"degrees must be above 1 and at most 100, got {self.degrees}")
 
-    def measure(self, levels: int) -> Measure:
+    def measure(self, levels: int | None) -> Measure:
         return Measure.DENSITY
 
     def log_prob(self, x: Tensor, params: Tensor, log_sigma: Tensor) -> Tensor:
         standardised = (x - self.mean(params)) * (-log_sigma).exp()
         return self._log_density(standardised) - log_sigma
 
-    def log_mass(self, x: Tensor, params: Tensor, log_sigma: Tensor, *, levels: int) -> Tensor:
+    def log_mass(
+        self, x: Tensor, params: Tensor, log_sigma: Tensor, *, levels: int | None
+    ) -> Tensor:
         mean = self.mean(params).double()
         return log_mass_of_bins(
             x.double(), mean, log_sigma.double(), levels, self._log_tail, self._log_inside
         )
 
     def mean(self, params: Tensor) -> Tensor:
-        location = params[:, 0]
-        return location.sigmoid() if self.link == "sigmoid" else location
+        return linked(params[:, 0], self.link)
 
     def sample(self, params: Tensor, log_sigma: Tensor, generator: torch.Generator) -> Tensor:
         mean = self.mean(params)

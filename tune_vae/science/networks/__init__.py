@@ -4,11 +4,14 @@ Shapes: B batch, M latent, P parameters per value, C H W image.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import ClassVar
 
 from torch import nn
 
-__all__ = ["Network"]
+from tune_vae.science.dropout import Dropout
+
+__all__ = ["Network", "activation", "check_capacity", "widened"]
 
 
 class Network(ABC):
@@ -28,3 +31,21 @@ class Network(ABC):
         Raises:
             ValueError: The network cannot be built for images of this shape.
         """
+
+
+def activation(dropout: float) -> list[nn.Module]:
+    """What follows a hidden layer: a ReLU, and dropout if its rate is not 0."""
+    return [nn.ReLU(), Dropout(dropout)] if dropout else [nn.ReLU()]
+
+
+def widened(widths: Sequence[int], factor: float) -> list[int]:
+    """Widths times a factor, rounded, each at least 1."""
+    return [max(1, round(factor * width)) for width in widths]
+
+
+def check_capacity(dropout: float, decoder_factor: float) -> None:
+    """Refuse what no network can be built with."""
+    if not 0 <= dropout < 1:
+        raise ValueError(f"dropout must be at least 0 and below 1, got {dropout}")
+    if not 0 < decoder_factor <= 16:
+        raise ValueError(f"decoder_factor must be above 0 and at most 16, got {decoder_factor}")

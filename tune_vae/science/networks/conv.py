@@ -1,11 +1,12 @@
 """Strided convolutions and their mirror image."""
 
+import math
 from dataclasses import dataclass
 from itertools import pairwise
 
 from torch import nn
 
-from tune_vae.science.networks import Network
+from tune_vae.science.networks import Network, activation, check_capacity, widened
 
 __all__ = ["Conv"]
 
@@ -20,15 +21,22 @@ class Conv(Network):
     Arguments:
         channels: Output channels of the encoder's layers, at least one layer. Each layer halves
             the image.
+        dropout: Share of the values that training leaves out after every hidden layer of encoder
+            and decoder, in [0, 1). Each value of a channel is left out by itself.
+        decoder_factor: How many times as many channels the decoder has as the encoder, above 0
+            and at most 16.
     """
 
     channels: tuple[int, ...] = (32, 64, 128)
+    dropout: float = 0.0
+    decoder_factor: float = 1.0
 
     def __post_init__(self) -> None:
         if not self.channels or any(width < 1 for width in self.channels):
             raise ValueError(
                 f"channels must name at least one positive width, got {list(self.channels)}"
             )
+        check_capacity(self.dropout, self.decoder_factor)
 
     def build(
         self, shape: tuple[int, int, int], latent_dim: int, params_per_value: int
@@ -44,31 +52,34 @@ class Conv(Network):
                 f"{2 ** len(self.channels)} pixels on each side, got {shape[1]}x{shape[2]}. "
                 "Name fewer channels."
             )
-        widths = [channels, *self.channels]
         encoder: list[nn.Module] = []
-        for inputs, outputs in pairwise(widths):
-            encoder += [nn.Conv2d(inputs, outputs, kernel_size=4, stride=2, padding=1), nn.ReLU()]
-        inner = (widths[-1], *sizes[-1])
-        flat = inner[0] * inner[1] * inner[2]
+        for inputs, outputs in pairwise([channels, *self.channels]):
+            encoder += [
+                nn.Conv2d(inputs, outputs, kernel_size=4, stride=2, padding=1),
+                *activation(self.dropout),
+            ]
+        flat = self.channels[-1] * math.prod(sizes[-1])
         encoder += [nn.Flatten(), nn.Linear(flat, 2 * latent_dim)]
 
-        widths[0] = channels * params_per_value
+        widths = widened(self.channels[::-1], self.decoder_factor)
+        inner = (widths[0], *sizes[-1])
         decoder: list[nn.Module] = [
-            nn.Linear(latent_dim, flat),
-            nn.ReLU(),
+            nn.Linear(latent_dim, math.prod(inner)),
             nn.Unflatten(1, inner),
         ]
-        for layer in reversed(range(len(self.channels))):
-            (high, wide), (small_high, small_wide) = sizes[layer], sizes[layer + 1]
+        widths.append(channels * params_per_value)
+        for (inputs, outputs), (small, large) in zip(
+            pairwise(widths), pairwise(reversed(sizes)), strict=True
+        ):
             decoder += [
+                *activation(self.dropout),
                 nn.ConvTranspose2d(
-                    widths[layer + 1],
-                    widths[layer],
+                    inputs,
+                    outputs,
                     kernel_size=4,
                     stride=2,
                     padding=1,
-                    output_padding=(high - 2 * small_high, wide - 2 * small_wide),
+                    output_padding=(large[0] - 2 * small[0], large[1] - 2 * small[1]),
                 ),
-                nn.ReLU(),
             ]
-        return nn.Sequential(*encoder), nn.Sequential(*decoder[:-1])
+        return nn.Sequential(*encoder), nn.Sequential(*decoder)

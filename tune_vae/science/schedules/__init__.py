@@ -19,3 +19,7 @@ class Schedule(ABC):
     @abstractmethod
     def weight(self, progress_T: Tensor) -> Tensor:
         """KL weight in [0, 1] at each share of the training in [0, 1]; exactly 1 at the end."""
+
+    def for_steps(self, steps: int) -> "Schedule":
+        """The schedule of a training of so many optimiser steps; mostly itself."""
+        return self

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from tune_vae.science.likelihoods import Likelihood
-from tune_vae.science.sigmas import Scale, Sigma
+from tune_vae.science.sigmas import Scale, Sigma, check_positive
 
 __all__ = ["Fixed"]
 
@@ -30,8 +30,7 @@ class Fixed(Sigma):
     sigma: float = 1.0
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.sigma) and self.sigma > 0):
-            raise ValueError(f"sigma must be positive and finite, got {self.sigma}")
+        check_positive("sigma", self.sigma)
 
     def build(self, shape: tuple[int, int, int]) -> Scale:
         return FixedScale(math.log(self.sigma))
@@ -47,5 +46,5 @@ class FixedScale(Scale):
         super().__init__()
         self.register_buffer("log_sigma", torch.tensor(log_sigma))
 
-    def forward(self, x: Tensor, params: Tensor, likelihood: Likelihood) -> Tensor:
+    def forward(self, x: Tensor, params: Tensor, free: Tensor, likelihood: Likelihood) -> Tensor:
         return self.log_sigma

@@ -1,13 +1,9 @@
 """One scale for each colour, learned with the weights."""
 
-import math
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor, nn
-
-from tune_vae.science.likelihoods import Likelihood
-from tune_vae.science.sigmas import Scale, Sigma, soft_lower_bound
+from tune_vae.science.sigmas import Scale, Sigma, check_positive
+from tune_vae.science.sigmas.shared import LearnedScale
 
 __all__ = ["PerChannel"]
 
@@ -35,20 +31,10 @@ class PerChannel(Sigma):
     start: float = 1.0
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.start) and self.start > 0):
-            raise ValueError(f"start must be positive and finite, got {self.start}")
+        check_positive("start", self.start)
 
     def build(self, shape: tuple[int, int, int]) -> Scale:
-        return PerChannelScale(math.log(self.start), channels=shape[0])
+        return LearnedScale((shape[0], 1, 1), start=self.start)
 
     def pack_key(self) -> object:
         return PerChannel
-
-
-class PerChannelScale(Scale):
-    def __init__(self, log_sigma: float, *, channels: int) -> None:
-        super().__init__()
-        self.free_log_sigma = nn.Parameter(torch.full((channels, 1, 1), log_sigma))
-
-    def forward(self, x: Tensor, params: Tensor, likelihood: Likelihood) -> Tensor:
-        return soft_lower_bound(self.free_log_sigma)

@@ -1,15 +1,16 @@
 """One scale for all values, learned with the weights."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from tune_vae.science.likelihoods import Likelihood
-from tune_vae.science.sigmas import Scale, Sigma, soft_lower_bound
+from tune_vae.science.sigmas import Scale, Sigma, check_positive, soft_lower_bound
 
-__all__ = ["Shared"]
+__all__ = ["LearnedScale", "Shared"]
 
 
 @dataclass(frozen=True)
@@ -30,20 +31,34 @@ class Shared(Sigma):
     start: float = 1.0
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.start) and self.start > 0):
-            raise ValueError(f"start must be positive and finite, got {self.start}")
+        check_positive("start", self.start)
 
     def build(self, shape: tuple[int, int, int]) -> Scale:
-        return SharedScale(math.log(self.start))
+        return LearnedScale((), start=self.start)
 
     def pack_key(self) -> object:
         return Shared
 
 
-class SharedScale(Scale):
-    def __init__(self, log_sigma: float) -> None:
-        super().__init__()
-        self.free_log_sigma = nn.Parameter(torch.tensor(log_sigma))
+class LearnedScale(Scale):
+    """Log sigma as parameters of the model, the same for every example.
 
-    def forward(self, x: Tensor, params: Tensor, likelihood: Likelihood) -> Tensor:
-        return soft_lower_bound(self.free_log_sigma)
+    Arguments:
+        shape: Of the parameters, broadcastable to `CHW`.
+        start: Sigma of each before training.
+        bound: What keeps log sigma where numbers are finite.
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        *,
+        start: float,
+        bound: Callable[[Tensor], Tensor] = soft_lower_bound,
+    ) -> None:
+        super().__init__()
+        self.bound = bound
+        self.free_log_sigma = nn.Parameter(torch.full(shape, math.log(start)))
+
+    def forward(self, x: Tensor, params: Tensor, free: Tensor, likelihood: Likelihood) -> Tensor:
+        return self.bound(self.free_log_sigma)

@@ -1,12 +1,14 @@
 """What every network guarantees, checked on every file of the family."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import nn
 
 from tests.discovery import component_classes, is_frozen
+from tune_vae.science.dropout import Dropout
 from tune_vae.science.networks import Network
 
 Shape = tuple[int, int, int]
@@ -71,3 +73,71 @@ def test_every_weight_takes_part(network: Network) -> None:
     outputs = encoder(torch.rand(BATCH, 1, 8, 8)).sum() + decoder(torch.randn(64, LATENTS)).sum()
     for part in torch.autograd.grad(outputs, [*encoder.parameters(), *decoder.parameters()]):
         assert part.ne(0).any()
+
+
+def plain(built: tuple[nn.Module, nn.Module]) -> list[nn.Module]:
+    return [module for part in built for module in part.modules()]
+
+
+@every_network
+def test_dropout_follows_every_hidden_layer_and_nothing_else(network: Network) -> None:
+    dropping = replace(network, dropout=0.25)
+    for part in dropping.build((1, 8, 8), LATENTS, 1):
+        modules = list(part)
+        hidden = [i for i, module in enumerate(modules) if isinstance(module, nn.ReLU)]
+        dropped = [i for i, module in enumerate(modules) if isinstance(module, Dropout)]
+        assert hidden
+        assert dropped == [i + 1 for i in hidden]
+        assert all(modules[i].rate == 0.25 for i in dropped)
+    assert not any(isinstance(module, Dropout) for module in plain(network.build((1, 8, 8), 2, 1)))
+
+
+@every_network
+def test_dropout_changes_training_and_not_evaluation(network: Network) -> None:
+    """Beside a model of the same weights without it."""
+    x, z = torch.rand(BATCH, 1, 8, 8), torch.randn(BATCH, LATENTS)
+    for dropping, without, given in zip(
+        replace(network, dropout=0.5).build((1, 8, 8), LATENTS, 1),
+        network.build((1, 8, 8), LATENTS, 1),
+        (x, z),
+        strict=True,
+    ):
+        with torch.no_grad():
+            for ours, theirs in zip(dropping.parameters(), without.parameters(), strict=True):
+                theirs.copy_(ours)
+        assert not torch.equal(dropping(given), without(given))
+        assert not torch.equal(dropping(given), dropping(given))
+        assert torch.equal(dropping.eval()(given), without(given))
+
+
+@every_network
+@pytest.mark.parametrize("factor", [0.01, 0.5, 1.5, 4.0])
+def test_factor_widens_the_decoder_only(network: Network, factor: float) -> None:
+    """Beside a network whose decoder has these widths without a factor."""
+    (name, widths), *_ = (item for item in vars(network).items() if isinstance(item[1], tuple))
+    wide = tuple(max(1, round(factor * width)) for width in widths)
+
+    def shapes(one: Network) -> list[list[torch.Size]]:
+        built = one.build((1, 8, 8), LATENTS, 2)
+        return [[parameter.shape for parameter in part.parameters()] for part in built]
+
+    encoder, decoder = shapes(replace(network, decoder_factor=factor))
+    assert encoder == shapes(network)[0]
+    assert decoder == shapes(replace(network, **{name: wide}))[1]
+    check_shapes(
+        replace(network, decoder_factor=factor).build((3, 13, 9), LATENTS, 2), (3, 13, 9), 2
+    )
+
+
+@every_network
+@pytest.mark.parametrize("dropout", [-0.1, 1.0, float("nan")])
+def test_dropout_that_is_no_share_is_refused(network: Network, dropout: float) -> None:
+    with pytest.raises(ValueError, match=f"dropout must be at least 0 and below 1, got {dropout}"):
+        replace(network, dropout=dropout)
+
+
+@every_network
+@pytest.mark.parametrize("factor", [0.0, -1.0, 16.5, float("nan")])
+def test_factor_without_a_decoder_is_refused(network: Network, factor: float) -> None:
+    with pytest.raises(ValueError, match=f"above 0 and at most 16, got {factor}"):
+        replace(network, decoder_factor=factor)

@@ -40,3 +40,16 @@ def test_each_moment_is_weighed_by_itself(schedule: Schedule, device: torch.devi
     torch.testing.assert_close(schedule.weight(progress_T.flip(0)), weight_T.flip(0))
     torch.testing.assert_close(schedule.weight(progress_T.view(5, 12)), weight_T.view(5, 12))
     torch.testing.assert_close(schedule.weight(progress_T[7]), weight_T[7])
+
+
+@every_schedule
+@pytest.mark.parametrize("steps", [1, 2, 999, 1000, 1001, 3333, 10_000, 12_345, 10**7])
+def test_schedule_of_any_length_keeps_the_contract(schedule: Schedule, steps: int) -> None:
+    fitted = schedule.for_steps(steps)
+    assert is_frozen(type(fitted))
+    assert fitted == schedule.for_steps(steps)
+    assert fitted.for_steps(steps) == fitted
+    last = torch.arange(max(1, steps - 50), steps + 1, dtype=torch.float64)
+    weight_T = fitted.weight(last / steps)
+    assert ((weight_T >= 0) & (weight_T <= 1)).all()
+    assert weight_T[-1] == 1

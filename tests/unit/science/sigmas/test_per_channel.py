@@ -11,12 +11,13 @@ from tune_vae.science.vae import VAE
 
 SHAPE = (3, 4, 4)
 IMAGES = torch.full((2, *SHAPE), 0.5)
+NOTHING = torch.empty(2, 0, *SHAPE)
 
 
 @pytest.mark.parametrize("start", [0.1, 1.0, 5.0])
 def test_every_channel_starts_where_stated(start: float) -> None:
     """The soft bound at e^-6 adds less than 0.003 / start of it."""
-    log_sigma = PerChannel(start=start).build(SHAPE)(IMAGES, IMAGES[:, None], Gaussian())
+    log_sigma = PerChannel(start=start).build(SHAPE)(IMAGES, IMAGES[:, None], NOTHING, Gaussian())
     assert log_sigma.shape == (3, 1, 1)
     torch.testing.assert_close(
         log_sigma.exp(), torch.full((3, 1, 1), start), rtol=0.003 / start, atol=0
@@ -30,7 +31,7 @@ def test_gradient_descent_finds_the_sigma_of_each_channel() -> None:
     params = torch.full((50, 1, *SHAPE), 0.5, dtype=torch.float64)
     likelihood, scale = Gaussian(link="identity"), PerChannel(start=0.3).build(SHAPE).double()
     for _ in range(400):
-        log_sigma = scale(x, params, likelihood)
+        log_sigma = scale(x, params, params[:, :0], likelihood)
         cost = -likelihood.log_prob(x, params, log_sigma).mean()
         (gradient,) = torch.autograd.grad(cost, list(scale.parameters()))
         with torch.no_grad():
@@ -41,14 +42,14 @@ def test_gradient_descent_finds_the_sigma_of_each_channel() -> None:
 
 def test_one_channel_is_the_shared_scale() -> None:
     images = IMAGES[:, :1]
-    one = PerChannel(start=0.2).build((1, 4, 4))(images, images[:, None], Gaussian())
-    shared = Shared(start=0.2).build((1, 4, 4))(images, images[:, None], Gaussian())
+    one = PerChannel(start=0.2).build((1, 4, 4))(images, images[:, None], NOTHING, Gaussian())
+    shared = Shared(start=0.2).build((1, 4, 4))(images, images[:, None], NOTHING, Gaussian())
     torch.testing.assert_close(one.flatten(), shared.flatten())
 
 
 def test_constant_images_cannot_drive_sigma_below_its_bound() -> None:
     scale = PerChannel(start=1e-30).build(SHAPE)
-    log_sigma = scale(IMAGES, IMAGES[:, None], Gaussian(link="identity"))
+    log_sigma = scale(IMAGES, IMAGES[:, None], NOTHING, Gaussian(link="identity"))
     assert (log_sigma >= -6).all()
 
 

@@ -7,12 +7,13 @@ from tune_vae.science.likelihoods.gaussian import Gaussian
 from tune_vae.science.sigmas.shared import Shared
 
 IMAGES = torch.full((2, 1, 3, 3), 0.5)
+NOTHING = torch.empty(2, 0, 1, 3, 3)
 
 
 @pytest.mark.parametrize("start", [0.1, 1.0, 5.0])
 def test_sigma_starts_where_stated(start: float) -> None:
     """The soft bound at e^-6 adds less than 0.003 / start of it."""
-    log_sigma = Shared(start=start).build((1, 3, 3))(IMAGES, IMAGES[:, None], Gaussian())
+    log_sigma = Shared(start=start).build((1, 3, 3))(IMAGES, IMAGES[:, None], NOTHING, Gaussian())
     assert log_sigma.exp().item() == pytest.approx(start, rel=0.003 / start)
 
 
@@ -22,7 +23,7 @@ def test_gradient_descent_finds_the_sigma_that_fits_the_data() -> None:
     params = torch.full((50, 1, 1, 4, 4), 0.5, dtype=torch.float64)
     likelihood, scale = Gaussian(link="identity"), Shared().build((1, 4, 4)).double()
     for _ in range(300):
-        log_sigma = scale(x, params, likelihood)
+        log_sigma = scale(x, params, params[:, :0], likelihood)
         cost = -likelihood.log_prob(x, params, log_sigma).mean()
         (gradient,) = torch.autograd.grad(cost, list(scale.parameters()))
         with torch.no_grad():
@@ -32,13 +33,13 @@ def test_gradient_descent_finds_the_sigma_that_fits_the_data() -> None:
 
 def test_constant_images_cannot_drive_sigma_below_its_bound() -> None:
     scale = Shared(start=1e-30).build((1, 3, 3))
-    log_sigma = scale(IMAGES, IMAGES[:, None], Gaussian(link="identity"))
+    log_sigma = scale(IMAGES, IMAGES[:, None], NOTHING, Gaussian(link="identity"))
     assert log_sigma.item() >= -6
 
 
 def test_below_the_bound_there_is_still_a_gradient() -> None:
     scale = Shared(start=math.exp(-12.0)).build((1, 3, 3))
-    log_sigma = scale(IMAGES, IMAGES[:, None], Gaussian())
+    log_sigma = scale(IMAGES, IMAGES[:, None], NOTHING, Gaussian())
     (gradient,) = torch.autograd.grad(log_sigma, list(scale.parameters()))
     assert gradient.item() == pytest.approx(1 / (1 + math.exp(6.0)), rel=1e-4)
 

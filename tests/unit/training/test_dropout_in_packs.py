@@ -1,0 +1,125 @@
+"""Dropout in packs: a trial's masks do not depend on its neighbours, nor on being resumed."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from tests.factories import member
+from tune_vae.data import Splits
+from tune_vae.science.history import EpochReport
+from tune_vae.science.networks import Network
+from tune_vae.science.networks.conv import Conv
+from tune_vae.science.networks.mlp import Mlp
+from tune_vae.training.trainer import Member, Trainer
+
+EPOCHS = 3
+STEPS_PER_EPOCH = 8
+
+every_network = pytest.mark.parametrize(
+    "network",
+    [Mlp(hidden=(16,), dropout=0.3, decoder_factor=2.0), Conv(channels=(4, 8), dropout=0.3)],
+    ids=["mlp", "conv"],
+)
+
+
+def members(network: Network, count: int = 3) -> list[Member]:
+    return [
+        member(trial, network=network, epochs=EPOCHS, lr=1e-3 * (1 + trial))
+        for trial in range(count)
+    ]
+
+
+def curve(trainer: Trainer) -> dict[int, list[EpochReport]]:
+    told: dict[int, list[EpochReport]] = {}
+    for reports in trainer:
+        for report in reports:
+            told.setdefault(report.trial, []).append(replace(report, seconds=0.0))
+    return told
+
+
+def numbers(reports: list[EpochReport]) -> list[float]:
+    names = ("train_rate_nats", "train_distortion_nats", "grad_norm", "neg_elbo")
+    return [getattr(report, name) for report in reports for name in names]
+
+
+def counters(trainer: Trainer, trial: int) -> dict[str, int]:
+    buffers = trainer.state(trial)["buffers"]
+    return {name: int(value) for name, value in buffers.items() if name.endswith("calls")}
+
+
+@every_network
+def test_member_of_a_pack_equals_the_same_trial_alone(
+    few_digits: Splits, network: Network, device: torch.device
+) -> None:
+    """With the masks of another trial, nothing would be equal to a single digit."""
+    pack = members(network)
+    settings = {"dtype": torch.float64, "device": device}
+    together = curve(Trainer(pack, few_digits, **settings))
+    assert len({reports[-1].neg_elbo for reports in together.values()}) == len(pack)
+    for one in pack:
+        alone = curve(Trainer([one], few_digits, **settings))[one.trial]
+        assert len(alone) == EPOCHS
+        assert numbers(together[one.trial]) == pytest.approx(numbers(alone), rel=1e-9)
+
+
+@every_network
+@pytest.mark.parametrize("count", [1, 2])
+def test_resuming_changes_no_bit(few_digits: Splits, network: Network, count: int) -> None:
+    pack = members(network, count)
+    trainer = Trainer(pack, few_digits)
+    turns = iter(trainer)
+    next(turns)
+    saved = {one.trial: trainer.state(one.trial) for one in pack}
+    rest = [[replace(report, seconds=0.0) for report in turn] for turn in turns]
+    resumed = curve(Trainer(pack, few_digits, resume=saved))
+    assert [list(turn) for turn in zip(*resumed.values(), strict=True)] == rest
+    # A run that began its masks anew would have gone elsewhere.
+    forgetful = {
+        trial: state
+        | {"buffers": {name: torch.zeros_like(value) for name, value in state["buffers"].items()}}
+        for trial, state in saved.items()
+    }
+    assert curve(Trainer(pack, few_digits, resume=forgetful)) != resumed
+
+
+@every_network
+def test_masks_are_counted_in_training_only_and_in_whole_numbers(
+    few_digits: Splits, network: Network
+) -> None:
+    trainer = Trainer(members(network), few_digits)
+    for turn in range(1, EPOCHS + 1):
+        next(iter(trainer))
+        for trial in range(3):
+            calls = counters(trainer, trial)
+            assert calls
+            assert set(calls.values()) == {turn * STEPS_PER_EPOCH}
+    before, scores = trainer.state(1)["buffers"], trainer.scores()
+    assert trainer.scores() == scores
+    after = trainer.state(1)["buffers"]
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    seeds = [trainer.state(trial)["buffers"] for trial in range(3)]
+    for name in (name for name in before if name.endswith("seed")):
+        assert before[name].dtype == torch.int64
+        assert len({int(buffers[name]) for buffers in seeds}) == 3
+
+
+def test_member_that_leaves_does_not_move_the_masks_of_the_others(few_digits: Splits) -> None:
+    pack = members(Mlp(hidden=(16,), dropout=0.5))
+    trainer = Trainer(pack, few_digits, dtype=torch.float64)
+    told: list[EpochReport] = []
+    for reports in trainer:
+        told += [report for report in reports if report.trial == 2]
+        trainer.retire(0)
+    alone = curve(Trainer(pack[2:], few_digits, dtype=torch.float64))[2]
+    assert numbers(told) == pytest.approx(numbers(alone), rel=1e-9)
+
+
+def test_dropout_takes_part_in_training(few_digits: Splits) -> None:
+    """What is left out costs distortion in training, and less of it where nothing is left out."""
+    plain, dropping = (
+        curve(Trainer([member(network=Mlp(hidden=(32,), dropout=rate))], few_digits))[0][-1]
+        for rate in (0.0, 0.5)
+    )
+    assert dropping.train_distortion_nats > plain.train_distortion_nats
+    assert dropping.train_distortion_nats > dropping.distortion_nats
