@@ -17,7 +17,7 @@ from torch.distributions import MultivariateNormal, kl_divergence
 from tune_vae.science.likelihoods.gaussian import Gaussian
 from tune_vae.science.networks.mlp import Mlp
 from tune_vae.science.sigmas.fixed import Fixed
-from tune_vae.science.vae import VAE
+from tune_vae.science.vae import LOG_VARIANCE_BOUND, VAE
 
 SHAPE, VALUES, LATENTS, SIGMA = (1, 3, 4), 12, 3, 0.5
 
@@ -96,7 +96,10 @@ def test_elbo_is_the_evidence_under_the_exact_posterior() -> None:
         variance_M = 1 / (1 + lengths_M.square() / SIGMA**2)
         gain_MN = variance_M[:, None] * decoder.weight.T / SIGMA**2
         encoder.weight.copy_(torch.cat([gain_MN, torch.zeros_like(gain_MN)]))
-        encoder.bias.copy_(torch.cat([-gain_MN @ decoder.bias, variance_M.log()]))
+        # What the model's soft bound makes of it is the logarithm.
+        bound = LOG_VARIANCE_BOUND
+        log_variance_M = bound * torch.atanh(variance_M.log() / bound)
+        encoder.bias.copy_(torch.cat([-gain_MN @ decoder.bias, log_variance_M]))
     torch.testing.assert_close(elbo(vae, x), log_evidence(vae, x))
 
 

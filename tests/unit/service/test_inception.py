@@ -70,6 +70,7 @@ def found(weights: Path, device: torch.device) -> InceptionDistances:
     return inception_distances(images(1), images(3, 1), weights=weights, device=device)
 
 
+@pytest.mark.slow
 def test_fid_is_the_frechet_distance_of_the_networks_features(
     features: tuple[Tensor, Tensor], found: InceptionDistances
 ) -> None:
@@ -77,6 +78,7 @@ def test_fid_is_the_frechet_distance_of_the_networks_features(
     assert found.fid == pytest.approx(frechet_distance(*features).item(), rel=1e-3)
 
 
+@pytest.mark.slow
 def test_kid_is_the_unbiased_discrepancy_of_the_networks_features(
     features: tuple[Tensor, Tensor], found: InceptionDistances
 ) -> None:
