@@ -44,6 +44,7 @@ _RANKED = [
     "metrics.`score/bits_per_dim`",
     "metrics.`score/rate`",
     "metrics.`score/active_units`",
+    "metrics.`score/sample_distance`",
     "params.`beta_norm`",
     "params.`decoder`",
     "params.`schedule`",
