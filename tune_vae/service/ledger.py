@@ -1,4 +1,5 @@
-"""The truth about a study, kept in Optuna's storage. Optuna is imported here and nowhere else.
+"""The truth about a study, kept in Optuna's storage. Beside `pareto_pruner`, which any user of
+Optuna may take, this is the only file that imports Optuna.
 
 A trial's number is that of its first row. A row that was interrupted ends as FAIL, and a WAITING
 row takes over its parameters and its number; the two are one trial. Collapsed and diverged
@@ -33,6 +34,7 @@ from tune_vae.errors import Problem, StorageError, StudyError
 from tune_vae.science.health import Kind, Verdict
 from tune_vae.science.history import EpochReport
 from tune_vae.service.journey import Decision, TrialResult
+from tune_vae.service.pareto_pruner import ParetoPruner, is_vector, report_vector, vectors_of
 from tune_vae.service.results import TrialRow
 from tune_vae.spec.source import nearest
 from tune_vae.spec.study import GRAPH_KNOBS, StudySpec
@@ -240,19 +242,32 @@ class OptunaLedger:
         trial.set_user_attr("epoch", report.epoch)
         if verdict.kind.fatal:
             return Decision(stop=True, verdict=verdict)
-        objective = self._spec.objective
-        # Optuna reports and prunes by value for a single objective only.
-        if len(objective) > 1 or not report.comparable:
+        if not report.comparable:
             return Decision()
-        value = report.value(objective[0])
-        known = self._storage.get_trial(trial._trial_id).intermediate_values
-        if report.epoch not in known:
-            trial.report(value, report.epoch)
-        if report.epoch < self._spec.train.epochs and trial.should_prune():
-            return Decision(
-                stop=True, verdict=self._hopeless(report, self._storage.get_trial(trial._trial_id))
-            )
-        return Decision()
+        values = [report.value(name) for name in self._spec.objective]
+        known = self._storage.get_trial(trial._trial_id)
+        if len(values) > 1:
+            if report.epoch not in vectors_of(known):
+                report_vector(trial, values, report.epoch)
+        elif report.epoch not in known.intermediate_values:
+            trial.report(values[0], report.epoch)
+        if report.epoch >= self._spec.train.epochs:
+            return Decision()
+        mine = self._storage.get_trial(trial._trial_id)
+        if not self._study.pruner.prune(self._study, mine):
+            return Decision()
+        hopeless = self._hopeless if len(values) == 1 else self._outranked
+        return Decision(stop=True, verdict=hopeless(report, mine))
+
+    def _outranked(self, report: EpochReport, mine: FrozenTrial) -> Verdict:
+        names = self._spec.objective
+        values = ", ".join(f"{name} {report.value(name):.4g}" for name in names)
+        pruner = self._study.pruner
+        beside = ""
+        if isinstance(pruner, ParetoPruner):
+            better, others = pruner.beaten_by(self._study, mine)
+            beside = f"; {better} of {others} other trials dominate it there"
+        return Verdict(Kind.HOPELESS, f"{values} in epoch {report.epoch}{beside}")
 
     def _hopeless(self, report: EpochReport, mine: FrozenTrial) -> Verdict:
         others = [
@@ -439,7 +454,7 @@ class OptunaLedger:
             "epoch": epoch,
             "begun": epoch,
             "idle": idle,
-        }
+        } | {key: value for key, value in attrs.items() if is_vector(key)}
         given_up = idle > self._spec.budget.retries
         if given_up:
             last = attrs.get("interrupted", "its machine fell silent")
@@ -512,7 +527,8 @@ def plugin_problems(spec: StudySpec) -> list[Problem]:
         except (TypeError, ValueError, ImportError, AttributeError) as error:
             ((name, arguments),) = ref.items()
             known = [n for n in package.__all__ if n.lower().endswith(kind) and n[:4] != "Base"]
-            if not hasattr(package, name) and ":" not in name:
+            known += _OURS if kind == "pruner" else []
+            if name not in known and ":" not in name:
                 problem = Problem(f"unknown {kind} `{name}`", (kind,), nearest(name, known))
             else:
                 problem = Problem(
@@ -521,7 +537,37 @@ def plugin_problems(spec: StudySpec) -> list[Problem]:
                     f"its arguments: https://optuna.readthedocs.io ({kind}s)",
                 )
             found.append(problem)
-    return found
+    return found or _unfit_pruner(spec)
+
+
+def _unfit_pruner(spec: StudySpec) -> list[Problem]:
+    """A pruner that ranks by one value in a study of two objectives, or the reverse."""
+    two, pruner = len(spec.objective) > 1, _plugin(optuna.pruners, "pruner", spec.pruner)
+    if isinstance(pruner, optuna.pruners.NopPruner) or isinstance(pruner, ParetoPruner) == two:
+        return []
+    name = next(iter(spec.pruner))
+    if name not in optuna.pruners.__all__ and name not in _OURS:
+        # By import path: what it can rank is known to whoever wrote it.
+        return []
+    if two:
+        return [
+            Problem(
+                f"pruner `{name}` ranks by one value, and this study has two objectives",
+                ("pruner",),
+                "use `ParetoPruner`, which no `pruner` means as well; `NopPruner` stops nothing",
+            )
+        ]
+    return [
+        Problem(
+            f"pruner `{name}` is for two objectives, and this study has one",
+            ("pruner",),
+            "use `SuccessiveHalvingPruner`, which does the same for one value",
+        )
+    ]
+
+
+_OURS = {"ParetoPruner": ParetoPruner}
+"""Pruners that a study file names as it names Optuna's."""
 
 
 def _plugin(package: Any, kind: str, ref: dict[str, Any], **extra: Any) -> Any:
@@ -531,7 +577,7 @@ def _plugin(package: Any, kind: str, ref: dict[str, Any], **extra: Any) -> Any:
         module, _, attribute = name.partition(":")
         made = getattr(importlib.import_module(module), attribute)
     else:
-        made = getattr(package, name)
+        made = _OURS[name] if kind == "pruner" and name in _OURS else getattr(package, name)
     contract = {"sampler": optuna.samplers.BaseSampler, "pruner": optuna.pruners.BasePruner}[kind]
     # Before it is called: `os:system` is an import path as well.
     if not (isinstance(made, type) and issubclass(made, contract)):

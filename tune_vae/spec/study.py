@@ -164,7 +164,7 @@ class StudySpec:
         objective: One or two names from `OBJECTIVES`, each to be minimised.
         knobs: What each trial is made of, by name: fixed, or open to the search.
         train, health, budget, storage, ray: The sections of the file.
-        sampler, pruner: Optuna classes: `{name: arguments}`.
+        sampler, pruner: Optuna classes, or `ParetoPruner`: `{name: arguments}`.
         source: The file, for saying where in it something stands.
 
     Example:
@@ -322,7 +322,7 @@ class _Parser:
             objective=objective,
             knobs=knobs,
             sampler=sampler or {"TPESampler": {}},
-            pruner=pruner or _default_pruner(sections["train"].epochs),
+            pruner=pruner or _default_pruner(sections["train"].epochs, objective),
             source=self._source,
             **sections,
         )
@@ -461,7 +461,10 @@ def _tip(key: str, known: Sequence[str]) -> str:
     return "it belongs at the top level" if key in _KEYS else nearest(key, known)
 
 
-def _default_pruner(epochs: int) -> dict[str, Any]:
+def _default_pruner(epochs: int, objective: tuple[str, ...]) -> dict[str, Any]:
+    """Nothing is stopped by value before a quarter of the epochs."""
+    if len(objective) > 1:
+        return {"ParetoPruner": {"min_resource": math.ceil(epochs / 4)}}
     return {
         "MedianPruner": {
             "n_startup_trials": 5,
