@@ -311,7 +311,9 @@ class OptunaLedger:
         trial.set_user_attr("appraisal", _texts(result.appraisal))
         if kind in (Kind.COLLAPSED, Kind.DIVERGED):
             trial.set_constraint(kind.value, 1.0)
-        if result.finished and len(result.values) == len(self._spec.objective):
+        whole = len(result.values) == len(self._spec.objective)
+        # Told of a NaN, Optuna makes the row a failure, which would look like an interruption.
+        if result.finished and whole and not any(map(math.isnan, result.values)):
             self._tell(trial, list(result.values))
         else:
             self._tell(trial, state=TrialState.PRUNED)

@@ -52,6 +52,8 @@ class Budget(_Section):
     Arguments:
         trials: Configurations to try, over all machines and restarts.
         hours: Stop asking for new trials after this much searching; none by default.
+        patience: Stop asking for new trials when so many have ended without a notable
+            improvement; see `StudyResults.idle`. None by default.
         gpus_per_trial: Share of a GPU for each pack; by default 0.25 where there is a GPU, else 0.
         cpus_per_trial: CPU cores for each pack.
         concurrency: Most packs at once; by default what the machine or the cluster has room for.
@@ -61,6 +63,7 @@ class Budget(_Section):
 
     trials: int = Field(default=30, ge=1, le=1_000_000)
     hours: float | None = Field(default=None, gt=0)
+    patience: int | None = Field(default=None, ge=1, le=1_000_000)
     gpus_per_trial: float | None = Field(default=None, ge=0, le=64)
     cpus_per_trial: float = Field(default=1.0, gt=0, le=1024)
     concurrency: int | None = Field(default=None, ge=1, le=100_000)
