@@ -24,6 +24,7 @@ from tune_vae.errors import Problem, StudyFileError, TuneVaeError
 from tune_vae.science.health import Kind
 from tune_vae.service.remedy import remedy
 from tune_vae.spec.knobs import KNOBS
+from tune_vae.spec.known_good import known_good
 
 if TYPE_CHECKING:
     from tune_vae.api import CheckReport, Trained
@@ -540,11 +541,17 @@ def show_check(out: Console, report: "CheckReport") -> None:
             "stops": f"collapse: rate < {spec.health.rate_nats:g} nats for {spec.health.steps} "
             f"steps at full KL weight · not finite: at the end of the epoch · by value: "
             f"{next(iter(spec.pruner))}",
+            **_first_trials(report),
             "objective": f"minimise {', '.join(spec.objective)}",
             "ledger": _hide_password(spec.storage.ledger),
             "MLflow": spec.storage.tracking,
         },
     )
+
+
+def _first_trials(report: "CheckReport") -> dict[str, str]:
+    names = [name for name, _ in known_good(report.spec, values=report.data.values)]
+    return {"first": f"{'; '.join(names)} (`known_good: false` leaves them out)"} if names else {}
 
 
 def _knob_note(name: str, report: "CheckReport") -> str:

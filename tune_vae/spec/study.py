@@ -133,6 +133,7 @@ _KEYS = (
     "budget",
     "sampler",
     "pruner",
+    "known_good",
     "storage",
     "ray",
 )
@@ -168,6 +169,7 @@ class StudySpec:
         knobs: What each trial is made of, by name: fixed, or open to the search.
         train, health, budget, storage, ray: The sections of the file.
         sampler, pruner: Optuna classes, or `ParetoPruner`: `{name: arguments}`.
+        known_good: Whether constants of the literature are tried first; see `spec.known_good`.
         source: The file, for saying where in it something stands.
 
     Example:
@@ -194,6 +196,7 @@ class StudySpec:
     storage: Storage
     ray: RayOptions
     source: Source = field(compare=False, repr=False)
+    known_good: bool = True
 
     @property
     def file(self) -> str:
@@ -318,6 +321,7 @@ class _Parser:
         name, objective = self._name(), self._objective()
         reference, knobs = self._data(), self._knobs()
         sampler, pruner = self._reference("sampler"), self._reference("pruner")
+        known_good = self._known_good()
         self._source.fail()
         return StudySpec(
             name=name,
@@ -327,6 +331,7 @@ class _Parser:
             sampler=sampler or {"TPESampler": {}},
             pruner=pruner or _default_pruner(sections["train"].epochs, objective),
             source=self._source,
+            known_good=known_good,
             **sections,
         )
 
@@ -414,6 +419,18 @@ class _Parser:
                     )
                 )
         return tuple(several)
+
+    def _known_good(self) -> bool:
+        given = self._source.data.get("known_good")
+        if not isinstance(given, bool | None):
+            self._problems.append(
+                Problem(
+                    f"`known_good` must be true or false, got {shown(given)}",
+                    ("known_good",),
+                    "true tries constants of the literature first, false nothing of the kind",
+                )
+            )
+        return given is not False
 
     def _data(self) -> dict[str, Any]:
         given = self._source.data.get("data")
