@@ -550,7 +550,9 @@ def show_check(out: Console, report: "CheckReport") -> None:
 
 
 def _first_trials(report: "CheckReport") -> dict[str, str]:
+    """The constants of the literature that a study which has no trials yet begins with."""
     names = [name for name, _ in known_good(report.spec, values=report.data.values)]
+    names = [] if report.seen else names[: report.spec.budget.trials]
     return {"first": f"{'; '.join(names)} (`known_good: false` leaves them out)"} if names else {}
 
 

@@ -465,6 +465,13 @@ class TestCheck:
         assert "latent_dim 4" in facts["fixed"]
         assert "grad_clip" not in facts["fixed"]
 
+    def test_first_trials_are_told_before_there_are_any(self, digits: Splits) -> None:
+        assert facts_of(checked(digits))["first"] == (
+            "optimal sigma at beta 1 (`known_good: false` leaves them out)"
+        )
+        assert "first" not in facts_of(checked(digits, known_good="false"))
+        assert "first" not in facts_of(checked(digits, seen=1))
+
     def test_study_with_more_trials_than_planned_would_run_none(self, digits: Splits) -> None:
         facts = facts_of(checked(digits, seen=40))
         assert facts["would run"].startswith("0 trials")

@@ -52,9 +52,6 @@ LOCK_SECONDS = 60
 ERRORS_IN_A_ROW = 5
 """After so many trials that broke one after the other, the fault is not in the trials."""
 
-_ENUMERATING = (optuna.samplers.GridSampler, optuna.samplers.BruteForceSampler)
-"""Samplers that go through a space point by point, which a trial from elsewhere would disturb."""
-
 _DATABASE_ERRORS = (StorageInternalError, sqlalchemy.exc.SQLAlchemyError)
 
 _P = ParamSpec("_P")
@@ -135,8 +132,7 @@ class OptunaLedger:
         Two processes that begin it at the same moment may both do so; see `_is_repeated`.
         """
         rows = self._rows()
-        enumerates = isinstance(self._sampler(0, {}), _ENUMERATING)
-        if enumerates or any("config" in row.user_attrs for row in rows):
+        if any("config" in row.user_attrs for row in rows):
             return
         there = {row.user_attrs.get("known_good") for row in rows if not _is_stillborn(row)}
         constants = known_good(self._spec, values=math.prod(self._shape))

@@ -40,16 +40,22 @@ _CONSTANTS = (
 )
 
 
+_ENUMERATING = ("GridSampler", "BruteForceSampler")
+"""Samplers that go through a space point by point, which a trial from elsewhere would disturb."""
+
+
 def known_good(spec: StudySpec, *, values: int) -> list[tuple[str, dict[str, Any]]]:
     """What to try first: name, and parameters as the sampler knows them.
 
-    Those that lie outside of the study's space are left out, and those that it leaves no choice.
+    Those that lie outside of the study's space are left out, and those that it leaves no choice;
+    all of them are where `known_good` is false or the sampler enumerates the space.
 
     Arguments:
         spec: The study.
         values: N, data values of one example.
     """
-    if not spec.known_good:
+    sampler = next(iter(spec.sampler)).rpartition(":")[2]
+    if not spec.known_good or sampler in _ENUMERATING:
         return []
     found = ((constant.name, _parameters(spec, constant, values)) for constant in _CONSTANTS)
     return [(name, parameters) for name, parameters in found if parameters]

@@ -97,6 +97,8 @@ def test_what_is_fixed_as_wanted_needs_no_parameter() -> None:
         # Nothing is left to choose.
         ({"search": {"beta_norm": 0.0625}}, []),
         ({"known_good": False, "search": WIDE}, []),
+        ({"sampler": "BruteForceSampler", "search": WIDE}, []),
+        ({"sampler": "optuna.samplers:GridSampler", "search": WIDE}, []),
     ],
 )
 def test_constants_outside_of_the_space_are_left_out(
