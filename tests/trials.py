@@ -54,6 +54,7 @@ def study(folder: Path | None = None, **changes: Any) -> StudySpec:
         },
         "train": {"epochs": EPOCHS, "batch_size": 64},
         "budget": {"trials": 12},
+        "known_good": False,
     }
     if folder is not None:
         values["storage"] = {

@@ -146,7 +146,7 @@ def results(spec: StudySpec) -> StudyResults:
         raise StudyError(
             f"study `{spec.name}` has not begun: run `tune-vae search {spec.file}` first"
         )
-    return StudyResults(spec.name, spec.objective, spec.budget.trials, rows)
+    return StudyResults(spec.name, spec.objective, spec.budget.trials, rows, spec.budget.patience)
 
 
 def trial_of(spec: StudySpec, number: int) -> TrialRow:

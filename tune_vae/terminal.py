@@ -22,7 +22,9 @@ from rich.text import Text
 
 from tune_vae.errors import Problem, StudyFileError, TuneVaeError
 from tune_vae.science.health import Kind
+from tune_vae.service.remedy import remedy
 from tune_vae.spec.knobs import KNOBS
+from tune_vae.spec.known_good import known_good
 
 if TYPE_CHECKING:
     from tune_vae.api import CheckReport, Trained
@@ -298,11 +300,44 @@ def show_results(out: Console, results: "StudyResults", spec: "StudySpec") -> No
     elif results.front:
         out.print(f"[b green]Pareto front[/] ({', '.join(results.objective)}):")
         out.print(_trial_table(results.front, results))
+        _facts(out, _front_facts(results))
     else:
-        out.print("[b]No trial finished healthy.[/] " + _why_none(results))
+        out.print("[b]No trial finished healthy.[/] " + escape(remedy(results, spec)))
     out.print()
     out.print(_counts(results), f"[dim]of {results.planned} trials[/]")
     _next_steps(out, results, spec)
+
+
+def _front_facts(results: "StudyResults") -> dict[str, str]:
+    """Where the front bends, what each budget of rate buys, how far the search has come."""
+    facts = {}
+    first, second = results.objective
+    knee = results.knee
+    if knee:
+        facts["knee"] = (
+            f"trial {knee.trial} ({_pair(knee.values)}; {_brief(knee.config)}): from here less of "
+            "one costs most of the other (both scaled to the front, farthest from its chord)"
+        )
+    rate = first == "rate_nats"
+    for budget, row in results.rate_picks:
+        other, value = (second, row.values[1]) if rate else (first, row.values[0])
+        facts[f"≤ {budget:g} nats"] = f"trial {row.trial}: {other} {value:.4g}"
+    if len(results.front) > 1:
+        total = len(results.ended)
+        steps = sorted({max(1, round(total * share)) for share in (0.25, 0.5, 0.75, 1)})
+        shares = ((count, results.course[count - 1]) for count in steps)
+        course = ", ".join(
+            f"{share:.0%} after {count}" for count, share in shares if share is not None
+        )
+        facts["hypervolume"] = (
+            f"{course} trials: share of the box from the best values ({_pair(results.ideal)}) to "
+            f"the worst ({_pair(results.reference)}) that the front dominates"
+        )
+    return facts
+
+
+def _pair(values: "tuple[float, ...]") -> str:
+    return ", ".join(f"{value:.4g}" for value in values)
 
 
 def _appraisal_facts(row: "TrialRow", results: "StudyResults") -> dict[str, str]:
@@ -333,20 +368,14 @@ def _appraisal_facts(row: "TrialRow", results: "StudyResults") -> dict[str, str]
     return facts
 
 
-def _why_none(results: "StudyResults") -> str:
-    if not results.counts:
-        return "None has ended yet."
-    return {
-        Kind.COLLAPSED: "Most collapsed: lower the bounds of beta_norm.",
-        Kind.DIVERGED: "Most diverged: lower the bounds of lr.",
-        Kind.HOPELESS: "Most were stopped by the pruner: give the study more trials.",
-        Kind.FAILED: "Most broke: `tune-vae report` says with which error.",
-    }.get(max(results.counts, key=lambda kind: results.counts[kind]), "Give it more epochs.")
-
-
 def _next_steps(out: Console, results: "StudyResults", spec: "StudySpec") -> None:
     steps = {"look": f"tune-vae ui {spec.file}", "report": f"tune-vae report {spec.file}"}
-    if len(results.ended) < results.planned:
+    if results.stalled:
+        steps["ended"] = (
+            f"no notable improvement in the last {results.idle} trials (budget.patience "
+            f"{results.patience}); raise it in {spec.file} and run the same command to go on"
+        )
+    elif len(results.ended) < results.planned:
         steps["resume"] = f"tune-vae search {spec.file}   (goes on with what is missing)"
     else:
         steps["more"] = f"raise budget.trials in {spec.file} and run the same command again"
@@ -455,7 +484,7 @@ def show_status(out: Console, results: "StudyResults", spec: "StudySpec") -> Non
     best = _best_line(results)
     if best:
         out.print(best)
-    if len(results.ended) < results.planned:
+    if len(results.ended) < results.planned and not results.stalled:
         out.print(f"[dim]go on with it: tune-vae search {escape(spec.file)}[/]")
 
 
@@ -512,11 +541,19 @@ def show_check(out: Console, report: "CheckReport") -> None:
             "stops": f"collapse: rate < {spec.health.rate_nats:g} nats for {spec.health.steps} "
             f"steps at full KL weight · not finite: at the end of the epoch · by value: "
             f"{next(iter(spec.pruner))}",
+            **_first_trials(report),
             "objective": f"minimise {', '.join(spec.objective)}",
             "ledger": _hide_password(spec.storage.ledger),
             "MLflow": spec.storage.tracking,
         },
     )
+
+
+def _first_trials(report: "CheckReport") -> dict[str, str]:
+    """The constants of the literature that a study which has no trials yet begins with."""
+    names = [name for name, _ in known_good(report.spec, values=report.data.values)]
+    names = [] if report.seen else names[: report.spec.budget.trials]
+    return {"first": f"{'; '.join(names)} (`known_good: false` leaves them out)"} if names else {}
 
 
 def _knob_note(name: str, report: "CheckReport") -> str:

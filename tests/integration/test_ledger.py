@@ -29,15 +29,19 @@ from tests.integration.elsewhere import (
 from tests.trials import DIGEST, EPOCHS, LEVELS, SHAPE, study
 from tune_vae.errors import StorageError, StudyError
 from tune_vae.science.health import Kind, Verdict
+from tune_vae.science.history import EpochReport
 from tune_vae.service import ledger as module
 from tune_vae.service.journey import Decision, TrialResult
 from tune_vae.service.ledger import OptunaLedger, plugin_problems, read_rows
-from tune_vae.service.results import TrialRow
+from tune_vae.service.pareto_pruner import vectors_of
+from tune_vae.service.remedy import remedy
+from tune_vae.service.results import StudyResults, TrialRow
 from tune_vae.spec.study import StudySpec
 from tune_vae.spec.trial import TrialConfig
 
 COLLAPSED = Verdict(Kind.COLLAPSED, "latents unused")
 DIVERGED = Verdict(Kind.DIVERGED, "loss not finite")
+PAIR = ["rate_nats", "mse"]
 ELSEWHERE = f"not-{socket.gethostname()} 1 1"
 
 
@@ -211,13 +215,58 @@ def test_sparse_faults_do_not_stop_a_search(folder: Path) -> None:
 
 
 def test_study_of_two_objectives_is_complete_with_both_values(folder: Path) -> None:
-    spec = study(folder, objective=["rate_nats", "mse"], budget={"trials": 3})
+    spec = study(folder, objective=PAIR, budget={"trials": 3})
     assert search_all(spec) == [0, 1, 2]
     expected = report(1)
     assert [row.values for row in rows_of(spec)] == [[expected.rate_nats, expected.mse]] * 3
     rows = read_rows(spec)
     assert rows is not None
     assert all(row.finished and len(row.values) == 2 for row in rows)
+
+
+def vector_report(trial: int, epoch: int, rate: float, mse: float) -> EpochReport:
+    return report(epoch, trial=trial, rate_nats=rate, mse=mse)
+
+
+def test_pareto_pruner_gives_up_a_trial_that_others_dominate_and_says_by_how_many(
+    folder: Path,
+) -> None:
+    spec = study(folder, objective=PAIR)
+    assert spec.pruner == {"ParetoPruner": {"min_resource": 1}}
+    ledger = open_ledger(spec)
+    for rate in range(4):
+        config = one(ledger.ask_pack(1))
+        assert ledger.report(vector_report(config.trial, 1, rate, 4 - rate), HEALTHY) == Decision()
+    config = one(ledger.ask_pack(1))
+    warming_up = replace(vector_report(config.trial, 1, 9.0, 9.0), kl_weight_low=0.5)
+    assert ledger.report(warming_up, HEALTHY) == Decision()
+    bad = vector_report(config.trial, 1, 3.0, 3.0)
+    decision = ledger.report(bad, HEALTHY)
+    assert decision.verdict is not None
+    assert decision.verdict.kind is Kind.HOPELESS
+    assert decision.verdict.reason == (
+        "rate_nats 3, mse 3 in epoch 1; 3 of 4 other trials dominate it there"
+    )
+    ledger.commit(TrialResult(config.trial, decision.verdict, False, (3.0, 3.0), bad, bad))
+    assert rows_of(spec)[-1].state is TrialState.PRUNED
+    # TPE must go on to work with it.
+    spec = study(folder, objective=PAIR, budget={"trials": 14})
+    ledger.release()
+    assert len(search_all(spec)) == 13
+
+
+def test_vectors_of_an_interrupted_trial_are_kept_and_noted_once(folder: Path) -> None:
+    spec = study(folder, objective=PAIR)
+    ledger = open_ledger(spec)
+    config = one(ledger.ask_pack(1))
+    ledger.report(vector_report(0, 1, 2.0, 3.0), HEALTHY)
+    ledger.report(vector_report(0, 2, float("nan"), 3.5), HEALTHY)
+    ledger.release()
+    successor = open_ledger(spec)
+    assert one(successor.ask_pack(1)) == config
+    successor.report(vector_report(0, 2, 7.0, 7.0), HEALTHY)
+    for row in rows_of(spec):
+        assert repr(vectors_of(row)) == "{1: (2.0, 3.0), 2: (nan, 3.5)}"
 
 
 # What is asked
@@ -247,6 +296,116 @@ def test_pack_has_the_graph_in_common_and_nothing_else(folder: Path) -> None:
         assert len({config.lr for config in pack}) == 4
         keys.append(pack[0].member().pack_key())
     assert len(set(keys)) > 1
+
+
+WIDE = {
+    "likelihood": {"choice": ["gaussian", "continuous_bernoulli"]},
+    "schedule": {"choice": ["constant", "linear"]},
+}
+
+
+def named(spec: StudySpec) -> list[str]:
+    """Which constant of the literature each trial tries."""
+    rows = read_rows(spec)
+    assert rows is not None
+    return [row.config.known_good for row in rows]
+
+
+CONSTANTS = [
+    "optimal sigma at beta 1",
+    "continuous Bernoulli at beta 1",
+    "beta_norm 0.1 with a linear warm-up",
+]
+
+
+def test_constants_of_the_literature_come_first_and_count_in_the_budget(folder: Path) -> None:
+    spec = study(folder, known_good=True, search=WIDE, budget={"trials": 5})
+    assert search_all(spec) == [0, 1, 2, 3, 4]
+    assert named(spec) == [*CONSTANTS, "", ""]
+    rows = read_rows(spec)
+    assert rows is not None
+    first, second, third = (row.config for row in rows[:3])
+    assert (first.decoder, first.beta) == ("gaussian·optimal", 1.0)
+    assert (second.decoder, second.beta) == ("continuous_bernoulli", 1.0)
+    assert (third.schedule_name, third.beta_norm) == ("linear", 0.1)
+    # What they leave open is drawn anew for each.
+    assert len({row.config.lr for row in rows}) == 5
+
+
+def test_constants_are_tried_once_over_restarts_and_a_larger_budget(folder: Path) -> None:
+    def spec(trials: int) -> StudySpec:
+        return study(folder, known_good=True, search=WIDE, budget={"trials": trials})
+
+    open_ledger(spec(2))
+    gone = open_ledger(spec(4))
+    finish(gone, one(gone.ask_pack(1)))
+    interrupted = one(gone.ask_pack(1))
+    gone.release()
+    again = open_ledger(spec(4))
+    # Rows are asked in their order: the interrupted one is the newest.
+    ran = search_all(spec(6))
+    assert again.ask_pack(1) is None
+    assert interrupted.trial in ran
+    assert sorted(named(spec(6))) == sorted([*CONSTANTS, *[""] * 3])
+
+
+def test_two_processes_that_begin_a_study_at_once_try_each_constant_once(folder: Path) -> None:
+    spec = study(folder, known_good=True, search=WIDE, budget={"trials": 5})
+    open_ledger(spec)
+    optuna_of = optuna_study(spec)
+    for row in rows_of(spec):
+        optuna_of.add_trial(row)
+    assert states(spec) == [TrialState.WAITING] * 6
+    here, there = search_here_and_elsewhere(spec)
+    assert len(here + there) == 5
+    assert sorted(named(spec)) == sorted([*CONSTANTS, "", ""])
+    assert states(spec).count(TrialState.COMPLETE) == 5
+    assert TrialState.WAITING not in states(spec)
+
+
+def test_small_budget_tries_no_more_constants_than_trials(folder: Path) -> None:
+    spec = study(folder, known_good=True, search=WIDE, budget={"trials": 2})
+    assert search_all(spec) == [0, 1]
+    assert named(spec) == CONSTANTS[:2]
+
+
+def test_study_that_has_begun_is_not_given_constants(folder: Path) -> None:
+    search_all(study(folder, search=WIDE, budget={"trials": 1}))
+    later = study(folder, known_good=True, search=WIDE, budget={"trials": 3})
+    assert search_all(later) == [1, 2]
+    assert named(later) == [""] * 3
+
+
+def test_constants_run_in_packs_of_their_own(folder: Path) -> None:
+    spec = study(folder, known_good=True, search=WIDE, budget={"trials": 8})
+    ledger = open_ledger(spec)
+    packs = [ledger.ask_pack(3) for _ in range(5)]
+    assert [len(pack or []) for pack in packs] == [1, 1, 1, 3, 2]
+    for pack in packs:
+        assert pack is not None
+        assert len({config.member().pack_key() for config in pack}) == 1
+
+
+@pytest.mark.parametrize(
+    "sampler",
+    [
+        "BruteForceSampler",
+        {"GridSampler": {"search_space": {"beta_norm": ["0.0625", "0.1", "1"]}}},
+    ],
+)
+def test_sampler_that_enumerates_a_space_is_left_alone(folder: Path, sampler: Any) -> None:
+    spec = study(
+        folder,
+        known_good=True,
+        search={"beta_norm": {"choice": [0.0625, 0.1, 1]}, "lr": 0.001},
+        sampler=sampler,
+        budget={"trials": 3},
+    )
+    search_all(spec)
+    rows = read_rows(spec)
+    assert rows is not None
+    assert sorted(row.config.beta_norm for row in rows) == [0.0625, 0.1, 1]
+    assert named(spec) == [""] * 3
 
 
 class Meddler(optuna.samplers.RandomSampler):
@@ -392,6 +551,74 @@ def test_repeated_report_is_noted_once(folder: Path) -> None:
     ledger.report(first, HEALTHY)
     assert ledger.report(first, HEALTHY) == Decision()
     assert rows_of(spec)[0].intermediate_values == {1: 3.0}
+
+
+# What ends a study that goes badly
+
+
+def test_two_trials_that_are_told_at_once_are_both_kept(folder: Path) -> None:
+    spec = study(folder, budget={"trials": 8})
+    ledger = open_ledger(spec)
+    pack = ledger.ask_pack(8)
+    assert pack is not None
+    ready = threading.Barrier(len(pack))
+
+    def tell(config: TrialConfig) -> None:
+        last = report(EPOCHS, trial=config.trial, bits_per_dim=3.0 + config.trial)
+        ready.wait()
+        ledger.report(last, HEALTHY)
+        ledger.commit(TrialResult(config.trial, HEALTHY, True, (3.0 + config.trial,), last, last))
+
+    workers = [threading.Thread(target=tell, args=[config]) for config in pack]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(30)
+    assert [row.value for row in rows_of(spec)] == [3.0 + n for n in range(8)]
+    assert ledger.ask_pack(1) is None
+
+
+def test_first_value_that_is_not_a_number_ends_nothing(folder: Path) -> None:
+    spec = study(folder, pruner={"MedianPruner": {"n_startup_trials": 0}}, budget={"trials": 2})
+    ledger = open_ledger(spec)
+    for _ in range(2):
+        config = one(ledger.ask_pack(1))
+        nothing = report(1, trial=config.trial, bits_per_dim=float("nan"))
+        assert ledger.report(nothing, HEALTHY) == Decision()
+        finish(ledger, config, begun=1)
+    assert states(spec) == [TrialState.COMPLETE] * 2
+
+
+@pytest.mark.parametrize("values", [(), (float("nan"), 1.0), (1.0, float("nan"))])
+def test_trial_without_a_value_of_each_objective_ends_as_pruned_and_for_good(
+    folder: Path, values: tuple[float, ...]
+) -> None:
+    spec = study(folder, objective=PAIR, budget={"trials": 1})
+    ledger = open_ledger(spec)
+    config = one(ledger.ask_pack(1))
+    last = train(ledger, config, epochs=EPOCHS)
+    ledger.commit(TrialResult(config.trial, HEALTHY, True, values, last, last))
+    assert states(spec) == [TrialState.PRUNED]
+    assert open_ledger(spec).ask_pack(1) is None
+
+
+@pytest.mark.parametrize("objective", ["bits_per_dim", PAIR])
+def test_study_in_which_everything_collapses_runs_to_its_end(folder: Path, objective: Any) -> None:
+    """More trials than TPE draws at random before it looks at them."""
+    spec = study(folder, objective=objective, budget={"trials": 14})
+    ledger = open_ledger(spec)
+    while (pack := ledger.ask_pack(1)) is not None:
+        stop(ledger, one(pack), COLLAPSED)
+    assert states(spec) == [TrialState.PRUNED] * 14
+    rows = read_rows(spec)
+    assert rows is not None
+    found = StudyResults(spec.name, spec.objective, 14, rows, patience=14)
+    assert (found.front, found.winner, found.idle, found.stalled) == ([], None, 14, True)
+    lowest = min(row.config.beta_norm for row in rows)
+    assert (
+        f"All 14 trials collapsed, down to the lowest beta_norm that was tried: {lowest:.3g}"
+        in (remedy(found, spec))
+    )
 
 
 # What is taken over
@@ -740,6 +967,17 @@ def test_budget_and_pack_may_change_freely(folder: Path) -> None:
             "did you mean `MedianPruner`?",
         ),
         ({"pruner": {"MedianPruner": {"n_startup_trials": -1}}}, "pruner `MedianPruner`", "its"),
+        ({"objective": PAIR}, None, None),
+        ({"objective": PAIR, "pruner": "NopPruner"}, None, None),
+        ({"objective": PAIR, "pruner": {"ParetoPruner": {"epsilon": 0.1}}}, None, None),
+        ({"objective": PAIR, "pruner": "MedianPruner"}, "two objectives", "use `ParetoPruner`"),
+        ({"pruner": "ParetoPruner"}, "for two objectives", "use `SuccessiveHalvingPruner`"),
+        (
+            {"objective": PAIR, "pruner": {"ParetoPruner": {"epsilon": 1.5}}},
+            "epsilon must lie in [0, 1)",
+            "its arguments",
+        ),
+        ({"objective": PAIR, "pruner": "ParetPruner"}, "unknown", "did you mean `ParetoPruner`?"),
     ],
 )
 def test_problems_of_sampler_and_pruner_are_found_before_the_search(
@@ -753,7 +991,7 @@ def test_problems_of_sampler_and_pruner_are_found_before_the_search(
         assert message in problem.message
         assert tip is not None
         assert problem.tip.startswith(tip)
-        assert problem.path == tuple(key for key in changes)
+        assert problem.path == (list(changes)[-1],)
 
 
 # What the storage does

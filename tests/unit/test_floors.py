@@ -64,6 +64,8 @@ FLOORS = {
     "service/cluster.py": Floor(SERVICE, frozenset({"ray", "torch"})),
     "service/tracking.py": Floor(SERVICE, frozenset({"mlflow", "torch"})),
     "service/ledger.py": Floor(SERVICE, frozenset({"optuna", "sqlalchemy"})),
+    "service/front.py": Floor(SERVICE),
+    "service/pareto_pruner.py": Floor(SERVICE, frozenset({"optuna"})),
     "service/inception.py": Floor(SERVICE, frozenset({"torch"}), frozenset({"torch_fidelity"})),
     "api.py": Floor(API, frozenset({"torch"})),
     "terminal.py": Floor(TERMINAL, frozenset({"rich"})),

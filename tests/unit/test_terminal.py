@@ -311,15 +311,35 @@ class TestResults:
             ["0", "1.0000", "5.0000"],
             ["1", "5.0000", "1.0000"],
         ]
-        assert table[3][:2] == ["✓", "healthy"]
+        assert not any("knee" in line for line in shown)
+        facts = " ".join(" ".join(shown).split())
+        assert "≤ 1 nats trial 0: mse 5 ≤ 5 nats trial 1: mse 1" in facts
+        assert (
+            "hypervolume 20% after 1, 36% after 2, 36% after 3 trials: share of the box from the "
+            "best values (1, 1) to the worst (6, 6) that the front dominates"
+        ) in facts
+
+    def test_front_that_bends_is_told_where(self) -> None:
+        rows = [row(n, Kind.HEALTHY, *pair) for n, pair in enumerate([(1.0, 9), (2, 2), (9, 1)])]
+        found = StudyResults("tiny", ("mse", "sample_distance"), 3, rows)
+        shown = shown_results(found, objective="[mse, sample_distance]")
+        (knee,) = (line for line in shown if line.startswith("  knee"))
+        assert "trial 1 (2, 2; beta_norm 0.125" in knee
+        assert not any("≤" in line for line in shown)
+
+    def test_study_that_stalled_says_so_and_how_to_go_on(self) -> None:
+        shown = shown_results(results(*ROWS, planned=30, patience=1))
+        (ended,) = (line for line in shown if line.startswith("  ended"))
+        assert "no notable improvement in the last 1 trials (budget.patience 1)" in ended
+        assert not any(line.startswith("  resume") for line in shown)
 
     @pytest.mark.parametrize(
         ("kind", "remedy"),
         [
-            (Kind.COLLAPSED, "Most collapsed: lower the bounds of beta_norm."),
-            (Kind.DIVERGED, "Most diverged: lower the bounds of lr."),
-            (Kind.HOPELESS, "Most were stopped by the pruner: give the study more trials."),
-            (Kind.FAILED, "Most broke: `tune-vae report` says with which error."),
+            (Kind.COLLAPSED, "2 of 3 trials collapsed, down to the lowest beta_norm that was"),
+            (Kind.DIVERGED, "2 of 3 trials diverged, down to the lowest lr that was tried"),
+            (Kind.HOPELESS, "2 of 3 trials were stopped by the pruner: give the study more"),
+            (Kind.FAILED, "2 of 3 trials broke: `tune-vae report` says with which error."),
         ],
     )
     def test_study_without_a_healthy_trial_says_what_to_change(
@@ -327,7 +347,7 @@ class TestResults:
     ) -> None:
         other = next(k for k in (Kind.COLLAPSED, Kind.DIVERGED) if k is not kind)
         shown = shown_results(results(row(0, kind), row(1, kind), row(2, other)))
-        assert f"No trial finished healthy. {remedy}" in shown
+        assert any(line.startswith(f"No trial finished healthy. {remedy}") for line in shown)
 
     def test_study_of_which_nothing_has_ended_says_so(self) -> None:
         assert "No trial finished healthy. None has ended yet." in shown_results(results())
@@ -444,6 +464,13 @@ class TestCheck:
         assert facts["estimate"].startswith("1m20s of one core")
         assert "latent_dim 4" in facts["fixed"]
         assert "grad_clip" not in facts["fixed"]
+
+    def test_first_trials_are_told_before_there_are_any(self, digits: Splits) -> None:
+        assert facts_of(checked(digits))["first"] == (
+            "optimal sigma at beta 1 (`known_good: false` leaves them out)"
+        )
+        assert "first" not in facts_of(checked(digits, known_good="false"))
+        assert "first" not in facts_of(checked(digits, seen=1))
 
     def test_study_with_more_trials_than_planned_would_run_none(self, digits: Splits) -> None:
         facts = facts_of(checked(digits, seen=40))

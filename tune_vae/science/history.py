@@ -112,13 +112,13 @@ class History:
         epochs: Epochs the trial is to run.
         values: N, data values of one example.
         levels: Grey levels of the data; None for counts.
-        objective: Which number is to be minimised.
+        objective: Which number is to be minimised; None when there are several.
     """
 
     epochs: int
     values: int
     levels: int | None
-    objective: str
+    objective: str | None
     reports: list[EpochReport] = field(default_factory=list)
 
     def add(self, report: EpochReport) -> "History":
@@ -161,10 +161,17 @@ class History:
 
     @property
     def best(self) -> EpochReport | None:
-        """The comparable report of the lowest finite objective value, the first among equals."""
+        """The comparable report of the lowest finite objective value, the first among equals.
+
+        With several objectives no epoch is best: the latest counts. The one of the lowest rate,
+        for instance, is often the first, in which nothing was learned yet.
+        """
+        objective = self.objective or "neg_elbo"
         scored = [
             report
             for report in self.reports
-            if self.comparable(report) and math.isfinite(report.value(self.objective))
+            if self.comparable(report) and math.isfinite(report.value(objective))
         ]
-        return min(scored, key=lambda report: report.value(self.objective), default=None)
+        if self.objective is None:
+            return scored[-1] if scored else None
+        return min(scored, key=lambda report: report.value(objective), default=None)

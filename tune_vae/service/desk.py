@@ -124,7 +124,7 @@ class Desk:
         Raises:
             StudyError: The last few trials all broke.
         """
-        if self._stopping or self._out_of_time():
+        if self._stopping or self._out_of_time() or self._results().stalled:
             return None
         pack = self._ledger.ask_pack(self._spec.train.pack)
         for config in pack or []:
@@ -209,7 +209,9 @@ class Desk:
         """Whether trials are left that nobody runs or that another machine may yet drop."""
         self._rows = self._ledger.rows()
         unended = any(not row.ended for row in self._rows)
-        return not self._out_of_time() and (unended or len(self._rows) < self._spec.budget.trials)
+        if self._out_of_time() or self._results().stalled:
+            return False
+        return unended or len(self._rows) < self._spec.budget.trials
 
     def stop(self) -> None:
         """Give out no more trials."""
@@ -231,7 +233,8 @@ class Desk:
 
     def _results(self) -> StudyResults:
         spec = self._spec
-        return StudyResults(spec.name, spec.objective, spec.budget.trials, self._rows)
+        budget = spec.budget
+        return StudyResults(spec.name, spec.objective, budget.trials, self._rows, budget.patience)
 
     def close(self, note: str = "") -> bool:
         """Hand over what still runs, finish the pages; whether all of them were finished."""

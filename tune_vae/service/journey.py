@@ -40,7 +40,8 @@ class TrialResult:
         trial: Its number.
         verdict: What was true of it at the end.
         finished: Whether it ran all its epochs.
-        values: Best comparable values of the study's objectives, all of one epoch; empty if none.
+        values: Comparable values of the study's objectives, all of one epoch; empty if none. With
+            one objective that epoch is its best, with two it is the latest.
         best: The report of that epoch.
         last: Its last report.
         appraisal: Scores of its best epoch's model, by name, if it finished; see `Appraisal`.
@@ -165,7 +166,7 @@ def history_of(config: TrialConfig, checkpoint: dict[str, Any] | None) -> Histor
         epochs=config.epochs,
         values=config.values,
         levels=config.levels,
-        objective=config.objective[0],
+        objective=config.objective[0] if len(config.objective) == 1 else None,
     )
     reports = checkpoint["reports"] if checkpoint else []
     return history.extend(EpochReport.from_dict(report) for report in reports)

@@ -1,4 +1,5 @@
-"""The truth about a study, kept in Optuna's storage. Optuna is imported here and nowhere else.
+"""The truth about a study, kept in Optuna's storage. Beside `pareto_pruner`, which any user of
+Optuna may take, this is the only file that imports Optuna.
 
 A trial's number is that of its first row. A row that was interrupted ends as FAIL, and a WAITING
 row takes over its parameters and its number; the two are one trial. Collapsed and diverged
@@ -33,7 +34,9 @@ from tune_vae.errors import Problem, StorageError, StudyError
 from tune_vae.science.health import Kind, Verdict
 from tune_vae.science.history import EpochReport
 from tune_vae.service.journey import Decision, TrialResult
+from tune_vae.service.pareto_pruner import ParetoPruner, is_vector, report_vector, vectors_of
 from tune_vae.service.results import TrialRow
+from tune_vae.spec.known_good import known_good
 from tune_vae.spec.source import nearest
 from tune_vae.spec.study import GRAPH_KNOBS, StudySpec
 from tune_vae.spec.trial import TrialConfig
@@ -110,6 +113,7 @@ class OptunaLedger:
         self._agree("space", spec.space_digest(), "search space, epochs, seed or objective")
         self._agree("data", digest, "data set")
         self._study.set_user_attr("study_file", spec.text)
+        self._enqueue_known_good()
 
     def _agree(self, key: str, mine: str, what: str) -> None:
         theirs = self._study.user_attrs.get(key)
@@ -122,11 +126,25 @@ class OptunaLedger:
                 "change freely."
             )
 
+    def _enqueue_known_good(self) -> None:
+        """Let constants of the literature be the first trials of a study that has none yet.
+
+        Two processes that begin it at the same moment may both do so; see `_is_repeated`.
+        """
+        rows = self._rows()
+        if any("config" in row.user_attrs for row in rows):
+            return
+        there = {row.user_attrs.get("known_good") for row in rows if not _is_stillborn(row)}
+        constants = known_good(self._spec, values=math.prod(self._shape))
+        for name, parameters in constants[: self._spec.budget.trials]:
+            if name not in there:
+                self._study.enqueue_trial(parameters, user_attrs={"known_good": name})
+
     def ask_pack(self, size: int) -> list[TrialConfig] | None:
         """Up to `size` trials of one pack key to run now; None when there is nothing left.
 
-        An interrupted trial comes first and alone. An empty list means that all that is left
-        runs on another machine, which may yet drop it.
+        An interrupted trial comes first and alone, and so does a constant of the literature. An
+        empty list means that all that is left runs on another machine, which may yet drop it.
 
         Raises:
             StudyError: The last few trials all broke.
@@ -146,21 +164,26 @@ class OptunaLedger:
             first = self._ask({})
             if first is None:
                 return []
-            config, fixed, resumed = first
+            config, fixed, alone = first
             pack = [config]
-            while not resumed and len(pack) < min(size, left):
+            while not alone and len(pack) < min(size, left):
                 more = self._ask(fixed)
                 if more is None:
                     break
-                config, _, resumed = more
+                config, _, alone_too = more
                 # Another machine may drop a trial while a pack is drawn; it has a key of its own.
-                (self._spare if resumed else pack).append(config)
+                (self._spare if alone_too else pack).append(config)
             return pack
 
     @_patient
     def _ask(self, fixed: dict[str, Any]) -> tuple[TrialConfig, dict[str, Any], bool] | None:
-        """One trial, with the parameters in `fixed` held. None if another machine was faster."""
-        self._study.sampler = self._sampler(len(self._rows()), fixed)
+        """One trial, with the parameters in `fixed` held, and whether it needs a pack of its own.
+
+        None if another machine was faster.
+        """
+        # Rows that wait were not drawn yet.
+        drawn = sum(row.state is not TrialState.WAITING for row in self._rows())
+        self._study.sampler = self._sampler(drawn, fixed)
         with _quiet():
             trial = self._study.ask()
         # Beat at once: a row without a beat is never found stale.
@@ -169,14 +192,20 @@ class OptunaLedger:
         rows = self._rows()
         row = rows[trial.number]
         resumed = "config" in row.user_attrs
-        if _has_rival(row, rows) if resumed else self._exceeds_budget(row, rows):
+        constant = row.user_attrs.get("known_good", "")
+        one_too_many = (
+            _has_rival(row, rows)
+            if resumed
+            else self._exceeds_budget(row, rows) or _is_repeated(row, rows)
+        )
+        if one_too_many:
             trial.set_user_attr("surplus", True)
             self._tell(trial, state=TrialState.FAIL)
             return None
         config = (
             TrialConfig.model_validate_json(row.user_attrs["config"])
             if resumed
-            else self._draw(trial)
+            else self._draw(trial, constant)
         )
         self._live[config.trial] = trial
         graph = {
@@ -184,14 +213,14 @@ class OptunaLedger:
             for name, value in trial.params.items()
             if name.split(".")[0] in GRAPH_KNOBS
         }
-        return config, graph, resumed
+        return config, graph, resumed or bool(constant)
 
     def _exceeds_budget(self, row: FrozenTrial, rows: list[FrozenTrial]) -> bool:
         """Whether another machine asked for the last trial of the budget at the same moment."""
         earlier = [first for first in _firsts(rows) if first.number < row.number]
         return len(earlier) >= self._spec.budget.trials
 
-    def _draw(self, trial: optuna.Trial) -> TrialConfig:
+    def _draw(self, trial: optuna.Trial, constant: str) -> TrialConfig:
         """Choose the parameters of a new trial.
 
         Raises:
@@ -207,18 +236,31 @@ class OptunaLedger:
             name = next(iter(self._spec.sampler))
             raise StudyError(f"sampler `{name}` cannot search this space: {error}") from error
         config = TrialConfig.of(
-            self._spec, drawn, trial=trial.number, shape=self._shape, levels=self._levels
+            self._spec,
+            drawn,
+            trial=trial.number,
+            shape=self._shape,
+            levels=self._levels,
+            known_good=constant,
         )
         trial.set_user_attr("config", config.model_dump_json())
         return config
 
     def _sampler(self, rows: int, fixed: dict[str, Any]) -> optuna.samplers.BaseSampler:
         # A fresh sampler with a seed of (study, rows): one that were made again with the same
-        # seed would suggest the same points again after a restart. Four bytes are what NumPy's
-        # generator takes.
-        text = f"{self._spec.train.seed} {rows}"
-        seed = int.from_bytes(hashlib.blake2b(text.encode(), digest_size=4).digest(), "big")
-        sampler = _plugin(optuna.samplers, "sampler", self._spec.sampler, seed=seed)
+        # seed would suggest the same points again after a restart.
+        def made(of: str) -> optuna.samplers.BaseSampler:
+            # Four bytes are what NumPy's generator takes.
+            seed = hashlib.blake2b(of.encode(), digest_size=4).digest()
+            sampler: optuna.samplers.BaseSampler = _plugin(
+                optuna.samplers, "sampler", self._spec.sampler, seed=int.from_bytes(seed, "big")
+            )
+            return sampler
+
+        sampler = made(f"{self._spec.train.seed} {rows}")
+        if isinstance(sampler, optuna.samplers.GridSampler):
+            # It notes points by their place in an order that the seed makes.
+            sampler = made(f"{self._spec.train.seed}")
         with _quiet():
             return optuna.samplers.PartialFixedSampler(fixed, sampler) if fixed else sampler
 
@@ -240,19 +282,35 @@ class OptunaLedger:
         trial.set_user_attr("epoch", report.epoch)
         if verdict.kind.fatal:
             return Decision(stop=True, verdict=verdict)
-        objective = self._spec.objective
-        # Optuna reports and prunes by value for a single objective only.
-        if len(objective) > 1 or not report.comparable:
+        if not report.comparable:
             return Decision()
-        value = report.value(objective[0])
-        known = self._storage.get_trial(trial._trial_id).intermediate_values
-        if report.epoch not in known:
-            trial.report(value, report.epoch)
-        if report.epoch < self._spec.train.epochs and trial.should_prune():
-            return Decision(
-                stop=True, verdict=self._hopeless(report, self._storage.get_trial(trial._trial_id))
-            )
-        return Decision()
+        values = [report.value(name) for name in self._spec.objective]
+        known = self._storage.get_trial(trial._trial_id)
+        if len(values) > 1:
+            if report.epoch not in vectors_of(known):
+                report_vector(trial, values, report.epoch)
+        elif math.isnan(values[0]):
+            # Optuna's pruners would stop it at once; it may have a value later.
+            return Decision()
+        elif report.epoch not in known.intermediate_values:
+            trial.report(values[0], report.epoch)
+        if report.epoch >= self._spec.train.epochs:
+            return Decision()
+        mine = self._storage.get_trial(trial._trial_id)
+        if not self._study.pruner.prune(self._study, mine):
+            return Decision()
+        hopeless = self._hopeless if len(values) == 1 else self._outranked
+        return Decision(stop=True, verdict=hopeless(report, mine))
+
+    def _outranked(self, report: EpochReport, mine: FrozenTrial) -> Verdict:
+        names = self._spec.objective
+        values = ", ".join(f"{name} {report.value(name):.4g}" for name in names)
+        pruner = self._study.pruner
+        beside = ""
+        if isinstance(pruner, ParetoPruner):
+            better, others = pruner.beaten_by(self._study, mine)
+            beside = f"; {better} of {others} other trials dominate it there"
+        return Verdict(Kind.HOPELESS, f"{values} in epoch {report.epoch}{beside}")
 
     def _hopeless(self, report: EpochReport, mine: FrozenTrial) -> Verdict:
         others = [
@@ -296,7 +354,9 @@ class OptunaLedger:
         trial.set_user_attr("appraisal", _texts(result.appraisal))
         if kind in (Kind.COLLAPSED, Kind.DIVERGED):
             trial.set_constraint(kind.value, 1.0)
-        if result.finished and len(result.values) == len(self._spec.objective):
+        whole = len(result.values) == len(self._spec.objective)
+        # Told of a NaN, Optuna makes the row a failure, which would look like an interruption.
+        if result.finished and whole and not any(map(math.isnan, result.values)):
             self._tell(trial, list(result.values))
         else:
             self._tell(trial, state=TrialState.PRUNED)
@@ -439,7 +499,7 @@ class OptunaLedger:
             "epoch": epoch,
             "begun": epoch,
             "idle": idle,
-        }
+        } | {key: value for key, value in attrs.items() if is_vector(key)}
         given_up = idle > self._spec.budget.retries
         if given_up:
             last = attrs.get("interrupted", "its machine fell silent")
@@ -512,7 +572,8 @@ def plugin_problems(spec: StudySpec) -> list[Problem]:
         except (TypeError, ValueError, ImportError, AttributeError) as error:
             ((name, arguments),) = ref.items()
             known = [n for n in package.__all__ if n.lower().endswith(kind) and n[:4] != "Base"]
-            if not hasattr(package, name) and ":" not in name:
+            known += _OURS if kind == "pruner" else []
+            if name not in known and ":" not in name:
                 problem = Problem(f"unknown {kind} `{name}`", (kind,), nearest(name, known))
             else:
                 problem = Problem(
@@ -521,7 +582,37 @@ def plugin_problems(spec: StudySpec) -> list[Problem]:
                     f"its arguments: https://optuna.readthedocs.io ({kind}s)",
                 )
             found.append(problem)
-    return found
+    return found or _unfit_pruner(spec)
+
+
+def _unfit_pruner(spec: StudySpec) -> list[Problem]:
+    """A pruner that ranks by one value in a study of two objectives, or the reverse."""
+    two, pruner = len(spec.objective) > 1, _plugin(optuna.pruners, "pruner", spec.pruner)
+    if isinstance(pruner, optuna.pruners.NopPruner) or isinstance(pruner, ParetoPruner) == two:
+        return []
+    name = next(iter(spec.pruner))
+    if name not in optuna.pruners.__all__ and name not in _OURS:
+        # By import path: what it can rank is known to whoever wrote it.
+        return []
+    if two:
+        return [
+            Problem(
+                f"pruner `{name}` ranks by one value, and this study has two objectives",
+                ("pruner",),
+                "use `ParetoPruner`, which no `pruner` means as well; `NopPruner` stops nothing",
+            )
+        ]
+    return [
+        Problem(
+            f"pruner `{name}` is for two objectives, and this study has one",
+            ("pruner",),
+            "use `SuccessiveHalvingPruner`, which does the same for one value",
+        )
+    ]
+
+
+_OURS = {"ParetoPruner": ParetoPruner}
+"""Pruners that a study file names as it names Optuna's."""
 
 
 def _plugin(package: Any, kind: str, ref: dict[str, Any], **extra: Any) -> Any:
@@ -531,7 +622,7 @@ def _plugin(package: Any, kind: str, ref: dict[str, Any], **extra: Any) -> Any:
         module, _, attribute = name.partition(":")
         made = getattr(importlib.import_module(module), attribute)
     else:
-        made = getattr(package, name)
+        made = _OURS[name] if kind == "pruner" and name in _OURS else getattr(package, name)
     contract = {"sampler": optuna.samplers.BaseSampler, "pruner": optuna.pruners.BasePruner}[kind]
     # Before it is called: `os:system` is an import path as well.
     if not (isinstance(made, type) and issubclass(made, contract)):
@@ -756,6 +847,17 @@ def _has_rival(row: FrozenTrial, rows: list[FrozenTrial]) -> bool:
     """Whether an earlier row goes on with the same trial: two processes mended one lineage."""
     return any(
         _origin(other) == _origin(row) and not _is_interrupted(other) and not _is_surplus(other)
+        for other in rows[: row.number]
+    )
+
+
+def _is_repeated(row: FrozenTrial, rows: list[FrozenTrial]) -> bool:
+    """Whether an earlier row tries the same constant: two processes began the study at once."""
+    constant = row.user_attrs.get("known_good")
+    return constant is not None and any(
+        other.user_attrs.get("known_good") == constant
+        and not _is_surplus(other)
+        and not _is_stillborn(other)
         for other in rows[: row.number]
     )
 

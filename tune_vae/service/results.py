@@ -7,7 +7,11 @@ from dataclasses import dataclass, field
 
 from tune_vae.science.health import Kind
 from tune_vae.science.history import EpochReport
+from tune_vae.service.front import dominates, hypervolume, knee
 from tune_vae.spec.trial import TrialConfig
+
+NOTABLE = 0.002
+"""A rise of `StudyResults.course` by no more than this does not count as an improvement."""
 
 __all__ = ["StudyResults", "TrialRow"]
 
@@ -63,12 +67,14 @@ class StudyResults:
         objective: What it minimises.
         planned: Trials in the budget.
         rows: Its trials, in the order of their numbers.
+        patience: Trials without a notable improvement after which it ends; None for no limit.
     """
 
     study: str
     objective: tuple[str, ...]
     planned: int
     rows: Sequence[TrialRow] = field(default_factory=tuple)
+    patience: int | None = None
 
     @property
     def ended(self) -> list[TrialRow]:
@@ -86,17 +92,27 @@ class StudyResults:
 
         With one objective this is the winner, and whoever ties with it.
         """
-        finished = [
-            row
-            for row in self.rows
-            if row.finished and row.values and all(math.isfinite(v) for v in row.values)
-        ]
+        finished = self._scored
         best = [
             row
             for row in finished
-            if not any(_dominates(other.values, row.values) for other in finished)
+            if not any(dominates(other.values, row.values) for other in finished)
         ]
         return sorted(best, key=lambda row: (row.values, row.trial))
+
+    @property
+    def _scored(self) -> list[TrialRow]:
+        """Finished trials all of whose values are finite, in the order in which they ended."""
+        return [
+            row
+            for row in self._in_order
+            if row.finished and row.values and all(map(math.isfinite, row.values))
+        ]
+
+    @property
+    def _in_order(self) -> list[TrialRow]:
+        """Ended trials in the order in which they ended."""
+        return sorted(self.ended, key=lambda row: (row.ended_at or 0.0, row.trial))
 
     @property
     def winner(self) -> TrialRow | None:
@@ -114,6 +130,84 @@ class StudyResults:
         finished = [row for row in self.rows if row.finished and row.values]
         return sorted(finished, key=lambda row: row.values)[:count]
 
+    @property
+    def reference(self) -> tuple[float, ...]:
+        """The worst value of each objective among the finished trials."""
+        return tuple(map(max, zip(*(row.values for row in self._scored), strict=True)))
 
-def _dominates(one: Sequence[float], other: Sequence[float]) -> bool:
-    return all(a <= b for a, b in zip(one, other, strict=True)) and tuple(one) != tuple(other)
+    @property
+    def ideal(self) -> tuple[float, ...]:
+        """The best value of each objective, which no single trial need have reached."""
+        return tuple(map(min, zip(*(row.values for row in self._scored), strict=True)))
+
+    @property
+    def course(self) -> list[float | None]:
+        """How far the study had come after each ended trial; None before one finished.
+
+        It is the hypervolume that the finished trials dominate up to `reference`, as a share of
+        the box between it and `ideal`; with one objective, the best value's share of the way
+        from the worst to the best of all. The scale is that of all trials, so that shares of
+        different counts can be compared.
+        """
+        scored = {row.trial for row in self._scored}
+        best: list[tuple[float, ...]] = []
+        shares: list[float | None] = []
+        for row in self._in_order:
+            if row.trial in scored and not any(dominates(one, row.values) for one in best):
+                best = [one for one in best if not dominates(row.values, one)] + [row.values]
+                shares.append(self._share(best))
+            else:
+                shares.append(shares[-1] if shares else None)
+        return shares
+
+    def _share(self, front: list[tuple[float, ...]]) -> float:
+        worst = self.reference
+        box = math.prod(w - b for w, b in zip(worst, self.ideal, strict=True))
+        if not box:
+            return 1.0
+        return (hypervolume(front, worst) if len(worst) == 2 else worst[0] - front[0][0]) / box
+
+    @property
+    def idle(self) -> int:
+        """Trials that have ended since the last notable improvement, broken ones left out.
+
+        An improvement is notable if `course` rose by more than `NOTABLE` since the one before,
+        or is the first trial that finished.
+        """
+        best, idle = -math.inf, 0
+        for row, reached in zip(self._in_order, self.course, strict=True):
+            if reached is not None and reached > best + NOTABLE:
+                best, idle = reached, 0
+            elif row.kind != Kind.FAILED.value:
+                idle += 1
+        return idle
+
+    @property
+    def stalled(self) -> bool:
+        """Whether the study has been without an improvement for as long as it may."""
+        return self.patience is not None and self.idle >= self.patience
+
+    @property
+    def knee(self) -> TrialRow | None:
+        """The trial of a front of two objectives where it bends most; see `front.knee`."""
+        front = self.front if len(self.objective) == 2 else []
+        bend = knee([row.values for row in front])
+        return None if bend is None else front[bend]
+
+    @property
+    def rate_picks(self) -> list[tuple[float, TrialRow]]:
+        """For budgets of rate, the trial of the front that does best with no more nats.
+
+        Budgets are 1, 2, 5, 10, 20, … nats; those that bring no other trial are left out. Empty
+        unless `rate_nats` is one of two objectives.
+        """
+        if len(self.objective) != 2 or "rate_nats" not in self.objective:
+            return []
+        rate = self.objective.index("rate_nats")
+        picks: list[tuple[float, TrialRow]] = []
+        for budget in (factor * 10.0**power for power in range(-2, 7) for factor in (1, 2, 5)):
+            within = [row for row in self.front if row.values[rate] <= budget]
+            best = min(within, key=lambda row: row.values[1 - rate], default=None)
+            if best and (not picks or picks[-1][1] != best):
+                picks.append((budget, best))
+        return picks

@@ -231,7 +231,8 @@ class MlflowTracker:
                 "tune_vae.data_digest": self._digest,
                 "host": socket.gethostname(),
                 "mlflow.note.content": _repeat(self._spec, trial),
-            },
+            }
+            | ({"tune_vae.known_good": config.known_good} if config.known_good else {}),
         )
         self._log_params(run.info.run_id, config)
         self._runs[trial], self._shown[trial] = run.info.run_id, set()

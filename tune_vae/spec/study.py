@@ -52,6 +52,8 @@ class Budget(_Section):
     Arguments:
         trials: Configurations to try, over all machines and restarts.
         hours: Stop asking for new trials after this much searching; none by default.
+        patience: Stop asking for new trials when so many have ended without a notable
+            improvement; see `StudyResults.idle`. None by default.
         gpus_per_trial: Share of a GPU for each pack; by default 0.25 where there is a GPU, else 0.
         cpus_per_trial: CPU cores for each pack.
         concurrency: Most packs at once; by default what the machine or the cluster has room for.
@@ -61,6 +63,7 @@ class Budget(_Section):
 
     trials: int = Field(default=30, ge=1, le=1_000_000)
     hours: float | None = Field(default=None, gt=0)
+    patience: int | None = Field(default=None, ge=1, le=1_000_000)
     gpus_per_trial: float | None = Field(default=None, ge=0, le=64)
     cpus_per_trial: float = Field(default=1.0, gt=0, le=1024)
     concurrency: int | None = Field(default=None, ge=1, le=100_000)
@@ -130,6 +133,7 @@ _KEYS = (
     "budget",
     "sampler",
     "pruner",
+    "known_good",
     "storage",
     "ray",
 )
@@ -164,7 +168,8 @@ class StudySpec:
         objective: One or two names from `OBJECTIVES`, each to be minimised.
         knobs: What each trial is made of, by name: fixed, or open to the search.
         train, health, budget, storage, ray: The sections of the file.
-        sampler, pruner: Optuna classes: `{name: arguments}`.
+        sampler, pruner: Optuna classes, or `ParetoPruner`: `{name: arguments}`.
+        known_good: Whether constants of the literature are tried first; see `spec.known_good`.
         source: The file, for saying where in it something stands.
 
     Example:
@@ -191,6 +196,7 @@ class StudySpec:
     storage: Storage
     ray: RayOptions
     source: Source = field(compare=False, repr=False)
+    known_good: bool = True
 
     @property
     def file(self) -> str:
@@ -315,6 +321,7 @@ class _Parser:
         name, objective = self._name(), self._objective()
         reference, knobs = self._data(), self._knobs()
         sampler, pruner = self._reference("sampler"), self._reference("pruner")
+        known_good = self._known_good()
         self._source.fail()
         return StudySpec(
             name=name,
@@ -322,8 +329,9 @@ class _Parser:
             objective=objective,
             knobs=knobs,
             sampler=sampler or {"TPESampler": {}},
-            pruner=pruner or _default_pruner(sections["train"].epochs),
+            pruner=pruner or _default_pruner(sections["train"].epochs, objective),
             source=self._source,
+            known_good=known_good,
             **sections,
         )
 
@@ -412,6 +420,18 @@ class _Parser:
                 )
         return tuple(several)
 
+    def _known_good(self) -> bool:
+        given = self._source.data.get("known_good")
+        if not isinstance(given, bool | None):
+            self._problems.append(
+                Problem(
+                    f"`known_good` must be true or false, got {shown(given)}",
+                    ("known_good",),
+                    "true tries constants of the literature first, false nothing of the kind",
+                )
+            )
+        return given is not False
+
     def _data(self) -> dict[str, Any]:
         given = self._source.data.get("data")
         if isinstance(given, dict) and "choice" in given:
@@ -461,7 +481,10 @@ def _tip(key: str, known: Sequence[str]) -> str:
     return "it belongs at the top level" if key in _KEYS else nearest(key, known)
 
 
-def _default_pruner(epochs: int) -> dict[str, Any]:
+def _default_pruner(epochs: int, objective: tuple[str, ...]) -> dict[str, Any]:
+    """Nothing is stopped by value before a quarter of the epochs."""
+    if len(objective) > 1:
+        return {"ParetoPruner": {"min_resource": math.ceil(epochs / 4)}}
     return {
         "MedianPruner": {
             "n_startup_trials": 5,

@@ -32,6 +32,7 @@ class TrialConfig(BaseModel):
         free_bits, free_bits_total, kl_target, init_scale: See `trainer.Member`.
         epochs, batch_size: Length of the training and images per step.
         objective: What the study minimises.
+        known_good: Which constant of the literature it tries, if any; see `spec.known_good`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -60,6 +61,7 @@ class TrialConfig(BaseModel):
     free_bits_total: float = 0.0
     kl_target: float = 0.0
     init_scale: float = 1.0
+    known_good: str = ""
 
     @classmethod
     def of(
@@ -70,6 +72,7 @@ class TrialConfig(BaseModel):
         trial: int,
         shape: tuple[int, int, int],
         levels: int | None,
+        known_good: str = "",
     ) -> "TrialConfig":
         """The configuration of a trial from what was drawn for it."""
         clip = drawn["grad_clip"]
@@ -85,6 +88,7 @@ class TrialConfig(BaseModel):
             levels=levels,
             epochs=spec.train.epochs,
             objective=spec.objective,
+            known_good=known_good,
             # Infinity has no place in JSON.
             **(
                 drawn

@@ -66,6 +66,17 @@ def test_epoch_under_warm_up_is_never_the_best() -> None:
     assert history([early, cyclical, late]).best is late
 
 
+def test_of_several_objectives_the_latest_comparable_epoch_counts() -> None:
+    reports = [
+        report(1, rate_nats=0.1, mse=9.0),
+        report(2, rate_nats=3.0, mse=1.0),
+        report(3, kl_weight=0.5),
+        report(4, neg_elbo=math.nan),
+    ]
+    assert history(reports, objective=None).best is reports[1]
+    assert history([report(1, kl_weight=0.5)], objective=None).best is None
+
+
 @pytest.mark.parametrize("lost", [math.nan, math.inf, -math.inf])
 def test_epoch_without_a_finite_objective_is_never_the_best(lost: float) -> None:
     good = report(2, bits_per_dim=3.0)

@@ -124,6 +124,7 @@ def test_result_of_a_study_with_two_objectives_has_both_values_of_one_epoch(stag
     (result,) = stage.ledger.results
     assert result.best is not None
     assert result.values == (result.best.rate_nats, result.best.mse)
+    assert result.best == result.last
 
 
 def test_best_checkpoint_holds_the_best_epoch_and_last_the_last(stage: Stage) -> None:

@@ -1,6 +1,7 @@
 """What is concluded from the rows of a study."""
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -110,3 +111,85 @@ def test_best_trials_are_sorted_by_the_first_objective_and_cut() -> None:
     found = study(row(0, 3.0), row(1, 1.0), row(2, kind="collapsed"), row(3, 2.0))
     assert numbers(found.best(2)) == [1, 3]
     assert numbers(found.best(9)) == [1, 3, 0]
+
+
+PAIR = ("rate_nats", "mse")
+
+
+def tradeoff(*values: tuple[float, float]) -> StudyResults:
+    return study(*(row(n, *pair) for n, pair in enumerate(values)), objective=PAIR)
+
+
+def test_knee_is_the_trial_where_the_front_bends() -> None:
+    found = tradeoff((10, 0.0), (1, 0.2), (0, 1.0), (9, 0.9))
+    assert found.knee is not None
+    assert found.knee.trial == 1
+    assert study(row(0, 1.0), row(1, 2.0), row(2, 3.0)).knee is None
+
+
+def test_each_budget_of_rate_is_given_the_best_trial_that_keeps_it() -> None:
+    found = tradeoff((0.5, 9), (3, 7), (3.5, 6), (40, 1), (41, 5))
+    assert [(budget, one.trial) for budget, one in found.rate_picks] == [(0.5, 0), (5, 2), (50, 3)]
+    turned = study(
+        *(row(n, mse, rate) for n, (mse, rate) in enumerate([(9, 0.5), (1, 40)])),
+        objective=PAIR[::-1],
+    )
+    assert [(budget, one.trial) for budget, one in turned.rate_picks] == [(0.5, 0), (50, 1)]
+    assert study(row(0, 1.0, 2.0), objective=("bits_per_dim", "mse")).rate_picks == []
+
+
+def test_course_of_two_objectives_is_the_share_of_the_box_that_is_dominated() -> None:
+    # The box is [0, 4]²: corners add nothing, (2, 2) dominates 4 of 16, (1, 3) two more of them.
+    found = tradeoff((0, 4), (4, 0), (2, 2), (3, 3), (1, 3))
+    assert (found.ideal, found.reference) == ((0, 0), (4, 4))
+    assert found.course == [0, 0, 4 / 16, 4 / 16, 5 / 16]
+
+
+def test_course_of_one_objective_is_its_way_from_the_worst_to_the_best() -> None:
+    found = study(row(0, kind="collapsed"), row(1, 6.0), row(2, 5.0), row(3, 2.0), row(4, 3.0))
+    assert found.course == [None, 0.0, 0.25, 1.0, 1.0]
+    assert study(row(0, 3.0)).course == [1.0]
+    assert tradeoff((1, 1)).course == [1.0]
+
+
+def test_trials_are_counted_in_the_order_in_which_they_ended() -> None:
+    late, early = (replace(row(n, 3.0 - n), ended_at=at) for n, at in ((0, 20.0), (1, 10.0)))
+    assert study(late, early).idle == 1
+    assert study(replace(late, ended_at=5.0), early).idle == 0
+
+
+@pytest.mark.parametrize(
+    ("values", "idle"),
+    [
+        ([3.0], 0),
+        ([3.0, 4.0, 5.0], 2),
+        ([5.0, 4.0, 3.0], 0),
+        # 0.01 is less than 0.2 % of the way from 9 to 2.99, 0.02 is more.
+        ([9.0, 3.0, 2.995, 2.99], 2),
+        ([9.0, 3.0, 2.98], 0),
+        # Small steps add up.
+        ([9.0, 3.0, 2.995, 2.99, 2.985], 0),
+        ([], 0),
+    ],
+)
+def test_only_notable_improvements_end_the_idle_time(values: list[float], idle: int) -> None:
+    assert study(*(row(n, value) for n, value in enumerate(values))).idle == idle
+
+
+def test_all_but_broken_trials_count_as_idle() -> None:
+    kinds = ["collapsed", "diverged", "hopeless", "failed"]
+    ended = [row(n, kind=kind) for n, kind in enumerate(kinds)]
+    assert study(*ended).idle == 3
+    assert study(*ended, row(9, state="running")).idle == 3
+
+
+def test_study_stalls_only_when_it_has_patience_and_that_is_over() -> None:
+    found = study(row(0, 3.0), row(1, 4.0), row(2, kind="hopeless"))
+    assert not found.stalled
+    assert [replace(found, patience=n).stalled for n in (1, 2, 3)] == [True, True, False]
+
+
+def test_idle_time_of_two_objectives_ends_with_a_larger_front() -> None:
+    grown = [(0, 4), (4, 0), (3, 3), (3.5, 3.5), (1, 1)]
+    assert tradeoff(*grown[:4]).idle == 1
+    assert tradeoff(*grown).idle == 0

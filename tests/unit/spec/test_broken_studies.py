@@ -166,6 +166,14 @@ FAULTS = [
     Fault("86_arguments_as_list.yaml", 4, "[64, 64]", "must be a mapping", "`mlp: {argument:"),
     Fault("87_two_names_for_one.yaml", 4, "{mlp:", "expected a name", "or one name with its"),
     Fault("88_sampler_with_plain_argument.yaml", 9, "5", "mapping, got `5`", "`TPESampler: {"),
+    Fault(
+        "91_pruner_of_one_value_for_two.yaml", 10, "MedianPruner", "two objectives", "ParetoPruner"
+    ),
+    Fault(
+        "92_pareto_pruner_for_one_value.yaml", 9, "ParetoPruner", "has one", "SuccessiveHalving"
+    ),
+    Fault("93_known_good_in_words.yaml", 9, "mostly", "`known_good` must be true", "literature"),
+    Fault("94_no_patience.yaml", 9, "0", "`budget.patience`", "greater than or equal to 1"),
 ]
 
 MANY = [

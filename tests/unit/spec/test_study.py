@@ -88,6 +88,9 @@ def test_what_a_study_says_is_taken() -> None:
 def test_default_pruner_lets_a_quarter_of_the_epochs_pass(epochs: int) -> None:
     pruner = study(train=f"{{epochs: {epochs}}}").pruner["MedianPruner"]
     assert epochs / 4 <= pruner["n_warmup_steps"] < epochs / 4 + 1
+    two = study(train=f"{{epochs: {epochs}}}", objective="[rate_nats, mse]").pruner
+    assert list(two) == ["ParetoPruner"]
+    assert epochs / 4 <= two["ParetoPruner"]["min_resource"] < epochs / 4 + 1
 
 
 @pytest.mark.parametrize("name", ["a", "7", "Celeba-64_v2.1", "x" * 64, "2024-01-01"])
