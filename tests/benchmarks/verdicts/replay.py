@@ -1,0 +1,125 @@
+"""Replay the verdicts over the stored histories, and say what they are worth.
+
+    python -m tests.benchmarks.verdicts.replay
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from tests.benchmarks.verdicts.histories import Run, load
+from tune_vae.science.health import Kind, Limits, Verdict, judge
+
+COLLAPSES = (Kind.COLLAPSED, Kind.NEVER_FORMED)
+LOSSES = (Kind.DIVERGED, Kind.EXPLODING)
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """What the engine would have done with a run.
+
+    Arguments:
+        run: The run.
+        epoch: The epoch it would have been stopped after; None if it would have run to its end.
+        verdict: That epoch's verdict, or the last one.
+    """
+
+    run: Run
+    epoch: int | None
+    verdict: Verdict
+
+    @property
+    def saved(self) -> int:
+        """Epochs that were not trained."""
+        return self.run.history.epochs - (self.epoch or self.run.history.epochs)
+
+    @property
+    def false_stop(self) -> bool:
+        return self.run.label == "healthy" and self.verdict.kind.fatal
+
+
+@dataclass(frozen=True)
+class Score:
+    """Figures of a set of runs; each a pair of how many and of how many."""
+
+    collapsed_found: tuple[int, int]
+    diverged_found: tuple[int, int]
+    healthy_stopped: tuple[int, int]
+    marginal_stopped: tuple[int, int]
+    epochs_saved: tuple[int, int]
+
+    @classmethod
+    def of(cls, replayed: Iterable[Replayed]) -> "Score":
+        by_label: dict[str, list[Replayed]] = {
+            label: [] for label in ("healthy", "marginal", "collapsed", "diverged")
+        }
+        for one in replayed:
+            by_label[one.run.label].append(one)
+
+        def count(label: str, kinds: Sequence[Kind]) -> tuple[int, int]:
+            found = by_label[label]
+            return sum(one.verdict.kind in kinds for one in found), len(found)
+
+        lost = by_label["collapsed"] + by_label["diverged"]
+        fatal = [kind for kind in Kind if kind.fatal]
+        return cls(
+            collapsed_found=count("collapsed", COLLAPSES),
+            diverged_found=count("diverged", LOSSES),
+            healthy_stopped=count("healthy", fatal),
+            marginal_stopped=count("marginal", fatal),
+            epochs_saved=(
+                sum(one.saved for one in lost),
+                sum(one.run.history.epochs for one in lost),
+            ),
+        )
+
+
+def replay(run: Run, limits: Limits = Limits()) -> Replayed:  # noqa: B008
+    """The verdicts after each epoch, up to the first that ends the run."""
+    shown = replace(run.history, reports=[])
+    for report in run.history:
+        verdict = judge(shown.add(report), limits)
+        if verdict.kind.fatal:
+            return Replayed(run, report.epoch, verdict)
+    return Replayed(run, None, verdict)
+
+
+def table(replayed: Sequence[Replayed]) -> Iterator[str]:
+    """Lines of Markdown: of all runs, of both parts, and by schedule."""
+    parts = {
+        "tuned on": [one for one in replayed if not one.run.held_out],
+        "**held out**": [one for one in replayed if one.run.held_out],
+        "all": list(replayed),
+    }
+    for name in sorted({one.run.schedule for one in replayed}):
+        parts[name] = [one for one in replayed if one.run.schedule == name]
+    yield (
+        "| runs | collapsed found | diverged found | healthy stopped | marginal stopped "
+        "| epochs saved |"
+    )
+    yield "|---|---|---|---|---|---|"
+    for name, part in parts.items():
+        score = Score.of(part)
+        saved, epochs = score.epochs_saved
+        cells = [
+            f"{name} ({len(part)})",
+            *(
+                f"{some}/{of}"
+                for some, of in (
+                    score.collapsed_found,
+                    score.diverged_found,
+                    score.healthy_stopped,
+                    score.marginal_stopped,
+                )
+            ),
+            f"{saved / max(epochs, 1):.0%}",
+        ]
+        yield f"| {' | '.join(cells)} |"
+
+
+def main() -> None:
+    replayed = [replay(run) for run in load()]
+    print("\n".join(table(replayed)))
+
+
+if __name__ == "__main__":
+    main()
