@@ -52,7 +52,13 @@ __all__ = [
 SYMBOLS = {
     Kind.HEALTHY: ("✓", "green"),
     Kind.WARMING_UP: ("…", "dim"),
+    Kind.PARTIALLY_COLLAPSED: ("✓", "yellow"),
+    Kind.RECOVERING: ("↗", "cyan"),
+    Kind.OVERFITTING: ("✓", "yellow"),
     Kind.COLLAPSED: ("✗", "dark_orange"),
+    Kind.NEVER_FORMED: ("✗", "dark_orange"),
+    Kind.STALLED: ("–", "dark_orange"),
+    Kind.EXPLODING: ("∅", "magenta"),
     Kind.DIVERGED: ("∅", "magenta"),
     Kind.HOPELESS: ("✂", "bright_black"),
     Kind.FAILED: ("!", "red"),
@@ -338,6 +344,9 @@ def _why_none(results: "StudyResults") -> str:
         return "None has ended yet."
     return {
         Kind.COLLAPSED: "Most collapsed: lower the bounds of beta_norm.",
+        Kind.NEVER_FORMED: "In most no latent was ever used: lower the bounds of beta_norm.",
+        Kind.STALLED: "Most hardly learned: move the bounds of lr.",
+        Kind.EXPLODING: "Most exploded: lower the bounds of lr.",
         Kind.DIVERGED: "Most diverged: lower the bounds of lr.",
         Kind.HOPELESS: "Most were stopped by the pruner: give the study more trials.",
         Kind.FAILED: "Most broke: `tune-vae report` says with which error.",

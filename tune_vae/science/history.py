@@ -53,6 +53,7 @@ class EpochReport:
         lost_step: The step at which the loss was first not finite, if it lies in this epoch.
         explained_variance, mutual_information_nats, mutual_information_error_nats,
             decoder_sensitivity, mean_variance, at_bound: See `Signals`.
+        spectral_peak: Of the data; see the function of this name.
 
     What an earlier version did not measure, or what has no finite value, is None.
     """
@@ -90,6 +91,7 @@ class EpochReport:
     decoder_sensitivity: float | None = None
     mean_variance: float | None = None
     at_bound: float | None = None
+    spectral_peak: float | None = None
 
     def __post_init__(self) -> None:
         # Reports come back from checkpoints as plain dictionaries with lists.

@@ -294,7 +294,7 @@ class OptunaLedger:
             if report:
                 trial.set_user_attr(name, _plain(report))
         trial.set_user_attr("appraisal", _texts(result.appraisal))
-        if kind in (Kind.COLLAPSED, Kind.DIVERGED):
+        if kind.infeasible:
             trial.set_constraint(kind.value, 1.0)
         if result.finished and len(result.values) == len(self._spec.objective):
             self._tell(trial, list(result.values))

@@ -28,7 +28,7 @@ from tune_vae.science.priors import Prior
 from tune_vae.science.priors.standard import Standard
 from tune_vae.science.schedules import Schedule
 from tune_vae.science.sigmas import Sigma
-from tune_vae.science.signals import PROBES, Signals, signals
+from tune_vae.science.signals import PROBES, Signals, signals, spectral_peak
 from tune_vae.science.vae import VAE
 from tune_vae.training.appraisal import Appraisal, Appraiser
 from tune_vae.training.pack import Knobs, Pack, fresh_row
@@ -36,6 +36,7 @@ from tune_vae.training.pack import Knobs, Pack, fresh_row
 __all__ = ["Member", "Trainer", "build_vae", "restored_vae"]
 
 CALIBRATION_IMAGES = 256
+SPECTRUM_IMAGES = 512
 CONSTANT_IMAGES = 4096
 """Training images whose mean stands for a model that has learned nothing but that."""
 EVALUATION_BATCH = 512
@@ -179,6 +180,8 @@ class Trainer:
         self._resume_rows(resume or {})
         self._weights = {member.trial: self._kl_weights(member) for member in members}
         self._ahead = {trial: _lowest_ahead(weight) for trial, weight in self._weights.items()}
+        peak = spectral_peak(scale(data.train[:SPECTRUM_IMAGES], data.levels)).item()
+        self._spectral_peak = peak if math.isfinite(peak) else None
         self._retired: set[int] = set()
 
     def _resume_rows(self, resume: Mapping[int, Mapping[str, Any]]) -> None:
@@ -365,6 +368,7 @@ class Trainer:
             full_steps=int(full_steps),
             kl_weight_ahead=self._ahead[member.trial][epoch - 1],
             lost_step=(epoch - 1) * self._steps + int(alive_steps) + 1 if lost else None,
+            spectral_peak=self._spectral_peak,
             **{
                 name: value if math.isfinite(value) else None
                 for name, value in zip(Signals._fields, signs, strict=True)

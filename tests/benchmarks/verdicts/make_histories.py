@@ -67,6 +67,8 @@ class Plan:
     sigma: Sigma | None
     latents: int
     members: int
+    wild: bool = False
+    """Whether learning rates and first weights are drawn to break the training."""
 
     @property
     def name(self) -> str:
@@ -80,14 +82,17 @@ PLANS = (
     Plan("digits", "mlp64x64", "cb", Mlp((64, 64)), ContinuousBernoulli(), None, 8, 13),
     Plan("digits", "mlp128x64", "bernoulli", Mlp((128, 64)), Bernoulli(), None, 16, 13),
     Plan("digits", "conv", "gaussian·optimal", Conv((16, 32)), Gaussian(), Optimal(), 8, 13),
-    Plan(
-        "digits", "conv", "logistic", Conv((16, 32)), DiscretizedLogistic(17), Shared(), 8, 13
-    ),
+    Plan("digits", "conv", "logistic", Conv((16, 32)), DiscretizedLogistic(17), Shared(), 8, 13),
     Plan("digits", "mlp64", "laplace·optimal", Mlp((64,)), Laplace(), Optimal(), 8, 13),
     Plan("fashion", "mlp128", "gaussian·optimal", Mlp((128,)), Gaussian(), Optimal(), 10, 12),
     Plan("fashion", "mlp128", "cb", Mlp((128,)), ContinuousBernoulli(), None, 10, 12),
     Plan("fashion", "conv", "gaussian·fixed", Conv((8, 16)), Gaussian(), Fixed(0.2), 10, 10),
     Plan("fashion", "mlp128", "bernoulli", Mlp((128,)), Bernoulli(), None, 10, 12),
+)
+WILD = (
+    Plan("digits", "wild64", "gaussian·optimal", Mlp((64,)), Gaussian(), Optimal(), 8, 12, True),
+    Plan("digits", "wild64", "gaussian·tiny", Mlp((64,)), Gaussian(), Fixed(1e-4), 8, 12, True),
+    Plan("digits", "wild64x64", "cb", Mlp((64, 64)), ContinuousBernoulli(), None, 8, 12, True),
 )
 LENGTHS = {"digits": (60, 64), "fashion": (10, 128)}
 """Epochs and batch size: 1200 and 930 optimiser steps."""
@@ -96,13 +101,17 @@ LENGTHS = {"digits": (60, 64), "fashion": (10, 128)}
 def members(plan: Plan, values: int) -> Iterator[tuple[str, str, float, Member]]:
     """Name, schedule, beta_norm and member of each run; all drawn from the run's name."""
     epochs, batch = LENGTHS[plan.data]
+    place = (PLANS + WILD).index(plan)
     for number in range(plan.members):
         name = f"{plan.name} {number:02}"
         draw = random.Random(name)
-        schedule = list(SCHEDULES)[(number + PLANS.index(plan)) % len(SCHEDULES)]
+        schedule = list(SCHEDULES)[(number + place) % len(SCHEDULES)]
         beta_norm = 10 ** draw.uniform(-4, 2)
         usual = draw.random() < 0.75
         lr = 10 ** draw.uniform(-3.5, -2) if usual else draw.choice(ABSURD)
+        init_scale = 1.0
+        if plan.wild:
+            lr, init_scale = 10 ** draw.uniform(-3, 4), 10 ** draw.uniform(0, 6)
         yield (
             name,
             schedule,
@@ -121,6 +130,7 @@ def members(plan: Plan, values: int) -> Iterator[tuple[str, str, float, Member]]
                 grad_clip=math.inf,
                 epochs=epochs,
                 batch_size=batch,
+                init_scale=init_scale,
             ),
         )
 
@@ -146,7 +156,7 @@ def main() -> None:
     torch.set_num_threads(1)
     runs = load(arguments.out) if arguments.out.exists() else []
     data: dict[str, Splits] = {}
-    for plan in PLANS:
+    for plan in sorted(PLANS + WILD, key=lambda plan: plan.data):
         if any(run.name.startswith(plan.name) for run in runs):
             continue
         if plan.data not in data:

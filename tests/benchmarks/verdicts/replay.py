@@ -1,12 +1,13 @@
 """Replay the verdicts over the stored histories, and say what they are worth.
 
-    python -m tests.benchmarks.verdicts.replay
+python -m tests.benchmarks.verdicts.replay
 """
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import get_args
 
-from tests.benchmarks.verdicts.histories import Run, load
+from tests.benchmarks.verdicts.histories import Label, Run, load
 from tune_vae.science.health import Kind, Limits, Verdict, judge
 
 COLLAPSES = (Kind.COLLAPSED, Kind.NEVER_FORMED)
@@ -45,13 +46,12 @@ class Score:
     diverged_found: tuple[int, int]
     healthy_stopped: tuple[int, int]
     marginal_stopped: tuple[int, int]
+    untrained_stopped: tuple[int, int]
     epochs_saved: tuple[int, int]
 
     @classmethod
     def of(cls, replayed: Iterable[Replayed]) -> "Score":
-        by_label: dict[str, list[Replayed]] = {
-            label: [] for label in ("healthy", "marginal", "collapsed", "diverged")
-        }
+        by_label: dict[str, list[Replayed]] = {label: [] for label in get_args(Label)}
         for one in replayed:
             by_label[one.run.label].append(one)
 
@@ -66,6 +66,7 @@ class Score:
             diverged_found=count("diverged", LOSSES),
             healthy_stopped=count("healthy", fatal),
             marginal_stopped=count("marginal", fatal),
+            untrained_stopped=count("untrained", fatal),
             epochs_saved=(
                 sum(one.saved for one in lost),
                 sum(one.run.history.epochs for one in lost),
@@ -94,9 +95,9 @@ def table(replayed: Sequence[Replayed]) -> Iterator[str]:
         parts[name] = [one for one in replayed if one.run.schedule == name]
     yield (
         "| runs | collapsed found | diverged found | healthy stopped | marginal stopped "
-        "| epochs saved |"
+        "| untrained stopped | epochs saved |"
     )
-    yield "|---|---|---|---|---|---|"
+    yield "|---|---|---|---|---|---|---|"
     for name, part in parts.items():
         score = Score.of(part)
         saved, epochs = score.epochs_saved
@@ -109,6 +110,7 @@ def table(replayed: Sequence[Replayed]) -> Iterator[str]:
                     score.diverged_found,
                     score.healthy_stopped,
                     score.marginal_stopped,
+                    score.untrained_stopped,
                 )
             ),
             f"{saved / max(epochs, 1):.0%}",
