@@ -126,7 +126,7 @@ BEYOND = 4.0
 """So many times the collapse point is beyond doubt, whatever the likelihood."""
 
 GROWTH = 1.5
-"""A late bloomer's rate grows by more than this within some 50 steps."""
+"""A late bloomer's rate grows by more than this within half of `Limits.steps`."""
 
 
 def judge(history: History, limits: Limits) -> Verdict:
@@ -166,7 +166,7 @@ def _diverged(history: History) -> Verdict | None:
 
 
 def _exploding(history: History, limits: Limits) -> Verdict | None:
-    last, bits, blind = history.last, _bits(history.last), _blind_bits(history)
+    last, bits, blind = history.last, _fair_bits(history, history.last), _blind_bits(history)
     if last.step < limits.blind_steps:
         return None
     if bits > limits.blind_factor * blind:
@@ -202,6 +202,13 @@ def _explained(history: History, report: EpochReport) -> float | None:
     decoded with the total of each example at hand, and whose largest values rule every square.
     """
     return None if history.levels is None else report.explained_variance
+
+
+def _fair_bits(history: History, report: EpochReport) -> float:
+    """Bits per dim that no fixed scale far from the errors drives up, where there are such."""
+    if history.levels is None or math.isinf(report.bits_per_dim):
+        return _bits(report)
+    return report.bits_per_dim_calibrated
 
 
 def _blind_bits(history: History) -> float:
@@ -298,13 +305,13 @@ def _silent_steps(history: History, limits: Limits) -> int:
         can_wake = _lower_ahead(report) and report.beta < beyond
         if report.rate_nats < limits.rate_nats:
             silent += full if can_wake else span
-        elif full or not was_full:
+        elif report.kl_weight >= COMPARABLE_WEIGHT or not was_full:
             cycles = silent = 0
         if can_wake:
             silent = min(silent, most)
-        if not full:
-            cycles, silent = (cycles + silent, 0) if was_full else (cycles, silent)
         was_full = was_full or full > 0
+        if was_full and report.kl_weight < COMPARABLE_WEIGHT:
+            cycles, silent = cycles + silent, 0
     return cycles + silent
 
 
@@ -335,10 +342,10 @@ def _settled(history: History, limits: Limits) -> bool:
 def _rising(history: History, limits: Limits) -> bool:
     """Whether the rate grows out of its silence, as that of a late bloomer does."""
     last = history.last
-    past = [report for report in history if report.step <= last.step - 50]
-    grown = past and last.rate_nats > GROWTH * past[-1].rate_nats
+    past = [report for report in history if report.step <= last.step - limits.steps / 2]
     # Far below the limit it moves by factors and means nothing.
-    return bool(grown) and last.rate_nats > limits.rate_nats / 50
+    heard = last.rate_nats > limits.rate_nats / 50
+    return bool(past) and heard and last.rate_nats > GROWTH * past[-1].rate_nats
 
 
 def _lighter(history: History, limits: Limits) -> str:
@@ -369,7 +376,13 @@ def _information(report: EpochReport) -> str:
 
 
 def _warming_up(history: History, limits: Limits) -> Verdict | None:
-    last = history.last
+    last, explained = history.last, _explained(history, history.last)
+    if explained is not None and explained < NO_BETTER:
+        return Verdict(
+            Kind.WARMING_UP,
+            f"still worse than one constant image (explained variance {explained:.2f}) after "
+            f"{last.step} steps",
+        )
     if not history.comparable(last):
         return Verdict(
             Kind.WARMING_UP,
@@ -397,18 +410,17 @@ def _recovering(history: History, limits: Limits) -> Verdict | None:
             f"{_circumstances(last)}",
         )
     silent = [
-        index
-        for index, report in enumerate(history)
+        report
+        for report in history
         if report.rate_nats < limits.rate_nats and history.comparable(report)
     ]
-    formed = silent and any(
-        report.rate_nats >= limits.rate_nats for report in history.reports[: silent[0]]
-    )
-    if formed and last.step - history.reports[silent[-1]].step < limits.steps:
+    if not silent or last.step - silent[-1].step >= limits.steps:
+        return None
+    if any(report.rate_nats >= limits.rate_nats for report in history.reports[: silent[-1].epoch]):
         return Verdict(
             Kind.RECOVERING,
-            f"rate {last.rate_nats:.2g} nats, after {history.reports[silent[-1]].rate_nats:.2g} "
-            f"in epoch {silent[-1] + 1}",
+            f"rate {last.rate_nats:.2g} nats, after {silent[-1].rate_nats:.2g} in epoch "
+            f"{silent[-1].epoch}",
         )
     return None
 

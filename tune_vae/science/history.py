@@ -48,7 +48,7 @@ class EpochReport:
         sigma: Scale of the decoder; NaN without one.
         seconds: Wall time of the epoch, shared by the members of its pack.
         sample_distance, probe_error: See `Appraisal`; None unless the study searches for them.
-        full_steps: Steps at the end of the epoch that all had (nearly) the full KL weight.
+        full_steps: Steps of the epoch that had (nearly) the full KL weight.
         kl_weight_ahead: The lowest schedule value still to come; 1 after the last epoch.
         lost_step: The step at which the loss was first not finite, if it lies in this epoch.
         explained_variance, mutual_information_nats, mutual_information_error_nats,

@@ -309,7 +309,6 @@ class Trainer:
         self, measured_KT5: Tensor, weight_KT: Tensor, alive_K: Tensor, begin: float
     ) -> list[EpochReport]:
         numbers, rates = self.evaluate()
-        full_KT = weight_KT >= COMPARABLE_WEIGHT
         training = torch.cat(
             [
                 measured_KT5[:, :, :2].mean(1),
@@ -318,7 +317,7 @@ class Trainer:
                 measured_KT5[:, :, 4].amin(1, keepdim=True),
                 weight_KT[:, -1:],
                 weight_KT.amin(1, keepdim=True),
-                full_KT.flip(1).long().cumprod(1).sum(1, keepdim=True),
+                (weight_KT >= COMPARABLE_WEIGHT).sum(1, keepdim=True),
                 alive_K[:, None],
                 measured_KT5[:, :, 4].sum(1, keepdim=True),
             ],

@@ -58,9 +58,9 @@ class Run:
         | healthy   | all others                                                              |
 
         The limit of −25 % leaves room for a continuous Bernoulli, whose mean may lie 8 % beside
-        the data's when it has learned nothing else. The rate, by which the engine tells a collapse, is not asked. The calibrated bits are
-        those of the decoder's mean under one fitted scale, so that they exist for every
-        likelihood.
+        the data's when it has learned nothing else. The rate, by which the engine tells a
+        collapse, is not asked. The calibrated bits are those of the decoder's mean under one
+        fitted scale, so that they exist for every likelihood.
         """
         last = self.history.last
         bits, levels = last.bits_per_dim_calibrated, self.history.levels

@@ -93,6 +93,7 @@ WILD = (
     Plan("digits", "wild64", "gaussian·optimal", Mlp((64,)), Gaussian(), Optimal(), 8, 12, True),
     Plan("digits", "wild64", "gaussian·tiny", Mlp((64,)), Gaussian(), Fixed(1e-4), 8, 12, True),
     Plan("digits", "wild64x64", "cb", Mlp((64, 64)), ContinuousBernoulli(), None, 8, 12, True),
+    Plan("digits", "absurd64", "gaussian·shared", Mlp((64,)), Gaussian(), Shared(), 8, 12, True),
 )
 LENGTHS = {"digits": (60, 64), "fashion": (10, 128)}
 """Epochs and batch size: 1200 and 930 optimiser steps."""
@@ -111,7 +112,8 @@ def members(plan: Plan, values: int) -> Iterator[tuple[str, str, float, Member]]
         lr = 10 ** draw.uniform(-3.5, -2) if usual else draw.choice(ABSURD)
         init_scale = 1.0
         if plan.wild:
-            lr, init_scale = 10 ** draw.uniform(-3, 4), 10 ** draw.uniform(0, 6)
+            most = 30 if plan.net.startswith("absurd") else 4
+            lr, init_scale = 10 ** draw.uniform(-3, most), 10 ** draw.uniform(0, 6)
         yield (
             name,
             schedule,
