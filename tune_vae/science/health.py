@@ -88,6 +88,8 @@ class Limits:
         blind_factor: A trial whose bits per dim exceed a uniform guess by this factor has
             exploded; above 1.
         blind_steps: Optimiser steps before that is asked; at least 0.
+        stalled_steps: Optimiser steps over which the pace is taken of a trial that is worse than
+            one constant image; at least 1.
         latent_nats: Rate below which a single latent carries no information; positive.
         overfit_bits: How many bits per dim validation must have lost since its best epoch for
             an overfitting; positive.
@@ -100,6 +102,7 @@ class Limits:
     settled_log_sigma: float = 0.02
     blind_factor: float = 30.0
     blind_steps: int = 100
+    stalled_steps: int = 250
     latent_nats: float = 0.02
     overfit_bits: float = 0.05
 
@@ -108,6 +111,7 @@ class Limits:
             ("rate_nats", 0.0),
             ("steps", 0),
             ("blind_factor", 1.0),
+            ("stalled_steps", 0),
             ("latent_nats", 0.0),
             ("overfit_bits", 0.0),
         ):
@@ -191,10 +195,15 @@ def _blown_up(history: History, report: EpochReport) -> bool:
 
     The first alone also holds of a sound model whose rate is nearly free.
     """
-    explained = _explained(history, report)
-    if history.levels is None or explained is None:
+    if history.levels is None or not _worse(history, report):
         return False
-    return explained < NO_BETTER and report.bits_per_dim_calibrated > math.log2(history.levels)
+    return report.bits_per_dim_calibrated > math.log2(history.levels)
+
+
+def _worse(history: History, report: EpochReport) -> bool:
+    """Whether a decoder is worse than the constant image."""
+    explained = _explained(history, report)
+    return explained is not None and explained < NO_BETTER
 
 
 def _explained(history: History, report: EpochReport) -> float | None:
@@ -224,14 +233,14 @@ def _stalled(history: History, limits: Limits) -> Verdict | None:
     past = [
         report
         for report in history
-        if report.step <= last.step - limits.steps and _explained(history, report) is not None
+        if report.step <= last.step - limits.stalled_steps
+        and _explained(history, report) is not None
     ]
-    if now is None or now >= NO_BETTER or not (past or history.finished):
+    # One that has run all its epochs has an honest value, however bad.
+    if now is None or now >= NO_BETTER or not past or history.finished:
         return None
-    pace = 0.0
-    if past:
-        then = past[-1]
-        pace = (now - (_explained(history, then) or 0.0)) / (last.step - then.step)
+    then = past[-1]
+    pace = (now - (_explained(history, then) or 0.0)) / (last.step - then.step)
     left = (history.epochs - last.epoch) * (last.step // last.epoch)
     if now + pace * left >= NO_BETTER:
         return None
@@ -247,13 +256,10 @@ def _collapsed(history: History, limits: Limits) -> Verdict | None:
     last = history.last
     if last.rate_nats >= limits.rate_nats:
         return None
-    explained = _explained(history, last)
-    if explained is not None and explained < NO_BETTER:
-        # The decoder has not even learned the constant image, so nothing is said of the latents.
-        return None
     silent = _silent_steps(history, limits)
     beyond = last.beta >= BEYOND * _collapse_point(history)
-    certain = silent >= limits.steps and _settled(history, limits)
+    # Of a decoder that has not even learned the constant image nothing is said of the latents.
+    certain = silent >= limits.steps and _settled(history, limits) and not _worse(history, last)
     certain |= beyond and silent >= limits.steps / 2
     # At the end nothing can change any more, so a shorter look must do.
     if not (history.finished or (certain and not _rising(history, limits))):
@@ -376,12 +382,12 @@ def _information(report: EpochReport) -> str:
 
 
 def _warming_up(history: History, limits: Limits) -> Verdict | None:
-    last, explained = history.last, _explained(history, history.last)
-    if explained is not None and explained < NO_BETTER:
+    last = history.last
+    if _worse(history, last) and not history.finished:
         return Verdict(
             Kind.WARMING_UP,
-            f"still worse than one constant image (explained variance {explained:.2f}) after "
-            f"{last.step} steps",
+            f"still worse than one constant image (explained variance "
+            f"{last.explained_variance:.2f}) after {last.step} steps",
         )
     if not history.comparable(last):
         return Verdict(

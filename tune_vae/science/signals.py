@@ -90,4 +90,5 @@ def spectral_peak(x_nCHW: Tensor) -> Tensor:
     x_nN = x_nN - x_nN.mean(0)
     # Both products have the same eigenvalues but for zeros; the smaller one is decomposed.
     small = x_nN @ x_nN.T if len(x_nN) < x_nN.shape[1] else x_nN.T @ x_nN
-    return x_nN.shape[1] * torch.linalg.eigvalsh(small)[-1] / small.trace()
+    eigenvalues: Tensor = torch.linalg.eigvalsh(small)
+    return x_nN.shape[1] * eigenvalues[-1] / eigenvalues.sum()

@@ -368,10 +368,7 @@ class Trainer:
             kl_weight_ahead=self._ahead[member.trial][epoch - 1],
             lost_step=(epoch - 1) * self._steps + int(alive_steps) + 1 if lost else None,
             spectral_peak=self._spectral_peak,
-            **{
-                name: value if math.isfinite(value) else None
-                for name, value in zip(Signals._fields, signs, strict=True)
-            },
+            **_known(signs),
             **self._dear_scores(member),
         )
 
@@ -474,6 +471,14 @@ class Trainer:
         columns = ("distortion_B", "mass_nats_B", "calibrated_nats_B", "squared_error_B")
         numbers = [joined(name).mean(1) for name in columns]
         return torch.stack([*numbers, sigma_K, active_K], dim=1), joined("rate_BM").mean(1)
+
+
+def _known(signs: list[float]) -> dict[str, Any]:
+    """Signs of health by name; those without a finite value are None."""
+    return {
+        name: value if math.isfinite(value) else None
+        for name, value in zip(Signals._fields, signs, strict=True)
+    }
 
 
 def _lowest_ahead(weight: Tensor) -> list[float]:

@@ -85,9 +85,9 @@ PLANS = (
     Plan("digits", "conv", "logistic", Conv((16, 32)), DiscretizedLogistic(17), Shared(), 8, 13),
     Plan("digits", "mlp64", "laplace·optimal", Mlp((64,)), Laplace(), Optimal(), 8, 13),
     Plan("fashion", "mlp128", "gaussian·optimal", Mlp((128,)), Gaussian(), Optimal(), 10, 12),
-    Plan("fashion", "mlp128", "cb", Mlp((128,)), ContinuousBernoulli(), None, 10, 12),
-    Plan("fashion", "conv", "gaussian·fixed", Conv((8, 16)), Gaussian(), Fixed(0.2), 10, 10),
-    Plan("fashion", "mlp128", "bernoulli", Mlp((128,)), Bernoulli(), None, 10, 12),
+    Plan("fashion", "mlp32", "bernoulli", Mlp((32,)), Bernoulli(), None, 10, 12),
+    Plan("fashion", "mlp32", "gaussian·fixed", Mlp((32,)), Gaussian(), Fixed(0.2), 10, 12),
+    Plan("fashion", "conv", "cb", Conv((4, 8)), ContinuousBernoulli(), None, 10, 6),
 )
 WILD = (
     Plan("digits", "wild64", "gaussian·optimal", Mlp((64,)), Gaussian(), Optimal(), 8, 12, True),

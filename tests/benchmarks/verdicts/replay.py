@@ -40,10 +40,16 @@ class Replayed:
 
 @dataclass(frozen=True)
 class Score:
-    """Figures of a set of runs; each a pair of how many and of how many."""
+    """Figures of a set of runs; each a pair of how many and of how many.
+
+    A lost run is found if it is ended by what training did to it. It is also named if the
+    verdict is of the kind of its label; one that explodes first and collapses then is not.
+    """
 
     collapsed_found: tuple[int, int]
+    collapsed_named: tuple[int, int]
     diverged_found: tuple[int, int]
+    diverged_named: tuple[int, int]
     healthy_stopped: tuple[int, int]
     marginal_stopped: tuple[int, int]
     untrained_stopped: tuple[int, int]
@@ -61,9 +67,12 @@ class Score:
 
         lost = by_label["collapsed"] + by_label["diverged"]
         fatal = [kind for kind in Kind if kind.fatal]
+        blamed = [kind for kind in Kind if kind.infeasible]
         return cls(
-            collapsed_found=count("collapsed", COLLAPSES),
-            diverged_found=count("diverged", LOSSES),
+            collapsed_found=count("collapsed", blamed),
+            collapsed_named=count("collapsed", COLLAPSES),
+            diverged_found=count("diverged", blamed),
+            diverged_named=count("diverged", LOSSES),
             healthy_stopped=count("healthy", fatal),
             marginal_stopped=count("marginal", fatal),
             untrained_stopped=count("untrained", fatal),
@@ -94,10 +103,10 @@ def table(replayed: Sequence[Replayed]) -> Iterator[str]:
     for name in sorted({one.run.schedule for one in replayed}):
         parts[name] = [one for one in replayed if one.run.schedule == name]
     yield (
-        "| runs | collapsed found | diverged found | healthy stopped | marginal stopped "
-        "| untrained stopped | epochs saved |"
+        "| runs | collapsed found | named | diverged found | named | healthy stopped "
+        "| marginal stopped | untrained stopped | epochs saved |"
     )
-    yield "|---|---|---|---|---|---|---|"
+    yield "|---|---|---|---|---|---|---|---|---|"
     for name, part in parts.items():
         score = Score.of(part)
         saved, epochs = score.epochs_saved
@@ -107,7 +116,9 @@ def table(replayed: Sequence[Replayed]) -> Iterator[str]:
                 f"{some}/{of}"
                 for some, of in (
                     score.collapsed_found,
+                    score.collapsed_named,
                     score.diverged_found,
+                    score.diverged_named,
                     score.healthy_stopped,
                     score.marginal_stopped,
                     score.untrained_stopped,

@@ -438,6 +438,7 @@ def test_infinite_bits_are_an_explosion() -> None:
         ({"rate_nats": math.nan}, "rate_nats must be above 0, got nan"),
         ({"steps": 0}, "steps must be above 0, got 0"),
         ({"blind_factor": 1.0}, "blind_factor must be above 1, got 1.0"),
+        ({"stalled_steps": 0}, "stalled_steps must be above 0, got 0"),
         ({"latent_nats": 0.0}, "latent_nats must be above 0, got 0.0"),
         ({"overfit_bits": 0.0}, "overfit_bits must be above 0, got 0.0"),
         ({"settled_log_sigma": -0.1}, "settled_log_sigma must not be negative, got -0.1"),

@@ -164,7 +164,7 @@ def test_small_latent_of_data_with_few_factors_is_healthy() -> None:
     generator = torch.Generator().manual_seed(0)
     train, validation, test = (two_factors(count, generator) for count in (512, 128, 1))
     data = Splits(train, validation, test, levels=17)
-    one = member(latent_dim=2, epochs=12, batch_size=16)
+    one = member(latent_dim=2, beta=0.2, epochs=12, batch_size=16)
     verdict = watched({"small": one}, data, Limits())["small"][-1][1]
     assert verdict.kind is Kind.HEALTHY
     assert "2/2 active units" in verdict.reason
