@@ -356,12 +356,16 @@ def _rising(history: History, limits: Limits) -> bool:
 
 def _lighter(history: History, limits: Limits) -> str:
     """What KL weight to try instead."""
+    if _worse(history, history.last):
+        return "The decoder is still worse than one constant image: more epochs, or another lr."
     last, latents = history.last, len(history.last.rate_per_latent_nats)
 
     def norm(beta: float) -> float:
         return beta_to_norm(beta, values=history.values, latents=latents)
 
-    used, now = norm(last.beta / last.kl_weight), "beta_norm"
+    # A cycle may just have begun, at weight 0.
+    full = [report.beta / report.kl_weight for report in history if report.kl_weight > 0]
+    used = norm(max(full, default=last.beta))
     heard = [
         report.beta
         for report in history
@@ -369,11 +373,11 @@ def _lighter(history: History, limits: Limits) -> str:
     ]
     if heard and norm(max(heard)) < used:
         return (
-            f"{now} {used:.2g} is above the collapse point; the rate was last heard at "
+            f"beta_norm {used:.2g} is above the collapse point; the rate was last heard at "
             f"{norm(max(heard)):.2g}: try at most half of that."
         )
     warm_up = "" if history.reports[0].kl_weight_low < COMPARABLE_WEIGHT else ", or a warm-up"
-    return f"{now} {used:.2g} is too much: try at most {used / 10:.2g}{warm_up}."
+    return f"beta_norm {used:.2g} is too much: try at most {used / 10:.2g}{warm_up}."
 
 
 def _information(report: EpochReport) -> str:

@@ -43,6 +43,11 @@ class Run:
         return held_out(self.name)
 
     @property
+    def edge(self) -> bool:
+        """Whether it was drawn near the collapse point, where silence may yet end."""
+        return " edge" in self.name
+
+    @property
     def label(self) -> Label:
         """What became of it, by the last epoch alone and by what the decoder does.
 

@@ -11,6 +11,7 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 
@@ -67,8 +68,9 @@ class Plan:
     sigma: Sigma | None
     latents: int
     members: int
-    wild: bool = False
-    """Whether learning rates and first weights are drawn to break the training."""
+    drawn: Literal["wide", "wild", "edge"] = "wide"
+    """From where beta_norm and learning rate are drawn: from everywhere, to break the training,
+    or near the collapse point, where silent trials may or may not wake."""
 
     @property
     def name(self) -> str:
@@ -90,10 +92,16 @@ PLANS = (
     Plan("fashion", "conv", "cb", Conv((4, 8)), ContinuousBernoulli(), None, 10, 6),
 )
 WILD = (
-    Plan("digits", "wild64", "gaussian·optimal", Mlp((64,)), Gaussian(), Optimal(), 8, 12, True),
-    Plan("digits", "wild64", "gaussian·tiny", Mlp((64,)), Gaussian(), Fixed(1e-4), 8, 12, True),
-    Plan("digits", "wild64x64", "cb", Mlp((64, 64)), ContinuousBernoulli(), None, 8, 12, True),
-    Plan("digits", "absurd64", "gaussian·shared", Mlp((64,)), Gaussian(), Shared(), 8, 12, True),
+    Plan("digits", "wild64", "gaussian·optimal", Mlp((64,)), Gaussian(), Optimal(), 8, 12, "wild"),
+    Plan("digits", "wild64", "gaussian·tiny", Mlp((64,)), Gaussian(), Fixed(1e-4), 8, 12, "wild"),
+    Plan("digits", "wild64x64", "cb", Mlp((64, 64)), ContinuousBernoulli(), None, 8, 12, "wild"),
+    Plan("digits", "absurd64", "gaussian·shared", Mlp((64,)), Gaussian(), Shared(), 8, 12, "wild"),
+)
+EDGE = (
+    Plan("digits", "edge64", "gaussian·shared", Mlp((64,)), Gaussian(), Shared(), 4, 13, "edge"),
+    Plan("digits", "edge64", "gaussian·fixed", Mlp((64,)), Gaussian(), Fixed(0.2), 8, 13, "edge"),
+    Plan("digits", "edge64x64", "optimal", Mlp((64, 64)), Gaussian(), Optimal(), 8, 13, "edge"),
+    Plan("digits", "edge64x64", "bernoulli", Mlp((64, 64)), Bernoulli(), None, 8, 13, "edge"),
 )
 LENGTHS = {"digits": (60, 64), "fashion": (10, 128)}
 """Epochs and batch size: 1200 and 930 optimiser steps."""
@@ -102,7 +110,7 @@ LENGTHS = {"digits": (60, 64), "fashion": (10, 128)}
 def members(plan: Plan, values: int) -> Iterator[tuple[str, str, float, Member]]:
     """Name, schedule, beta_norm and member of each run; all drawn from the run's name."""
     epochs, batch = LENGTHS[plan.data]
-    place = (PLANS + WILD).index(plan)
+    place = (PLANS + WILD + EDGE).index(plan)
     for number in range(plan.members):
         name = f"{plan.name} {number:02}"
         draw = random.Random(name)
@@ -111,7 +119,9 @@ def members(plan: Plan, values: int) -> Iterator[tuple[str, str, float, Member]]
         usual = draw.random() < 0.75
         lr = 10 ** draw.uniform(-3.5, -2) if usual else draw.choice(ABSURD)
         init_scale = 1.0
-        if plan.wild:
+        if plan.drawn == "edge":
+            beta_norm, lr = 10 ** draw.uniform(-1, 0.3), 10 ** draw.uniform(-3.5, -2.5)
+        if plan.drawn == "wild":
             most = 30 if plan.net.startswith("absurd") else 4
             lr, init_scale = 10 ** draw.uniform(-3, most), 10 ** draw.uniform(0, 6)
         yield (
@@ -158,7 +168,7 @@ def main() -> None:
     torch.set_num_threads(1)
     runs = load(arguments.out) if arguments.out.exists() else []
     data: dict[str, Splits] = {}
-    for plan in sorted(PLANS + WILD, key=lambda plan: plan.data):
+    for plan in sorted(PLANS + WILD + EDGE, key=lambda plan: plan.data):
         if any(run.name.startswith(plan.name) for run in runs):
             continue
         if plan.data not in data:

@@ -54,6 +54,7 @@ class Score:
     marginal_stopped: tuple[int, int]
     untrained_stopped: tuple[int, int]
     epochs_saved: tuple[int, int]
+    epochs_saved_collapsed: tuple[int, int]
 
     @classmethod
     def of(cls, replayed: Iterable[Replayed]) -> "Score":
@@ -65,7 +66,10 @@ class Score:
             found = by_label[label]
             return sum(one.verdict.kind in kinds for one in found), len(found)
 
-        lost = by_label["collapsed"] + by_label["diverged"]
+        def saved(*labels: Label) -> tuple[int, int]:
+            found = [one for label in labels for one in by_label[label]]
+            return sum(one.saved for one in found), sum(one.run.history.epochs for one in found)
+
         fatal = [kind for kind in Kind if kind.fatal]
         blamed = [kind for kind in Kind if kind.infeasible]
         return cls(
@@ -76,10 +80,8 @@ class Score:
             healthy_stopped=count("healthy", fatal),
             marginal_stopped=count("marginal", fatal),
             untrained_stopped=count("untrained", fatal),
-            epochs_saved=(
-                sum(one.saved for one in lost),
-                sum(one.run.history.epochs for one in lost),
-            ),
+            epochs_saved=saved("collapsed", "diverged"),
+            epochs_saved_collapsed=saved("collapsed"),
         )
 
 
@@ -93,23 +95,29 @@ def replay(run: Run, limits: Limits = Limits()) -> Replayed:  # noqa: B008
     return Replayed(run, None, verdict)
 
 
+def split(replayed: Sequence[Replayed]) -> Iterator[tuple[str, list[Replayed]]]:
+    """The parts that are told apart: wide draws and those at the edge, tuned on and held out."""
+    for draws, edge in (("wide", False), ("edge", True)):
+        for part, held_out in (("tuned on", False), ("**held out**", True)):
+            yield (
+                f"{draws}, {part}",
+                [o for o in replayed if (o.run.edge, o.run.held_out) == (edge, held_out)],
+            )
+    yield "all", list(replayed)
+
+
 def table(replayed: Sequence[Replayed]) -> Iterator[str]:
     """Lines of Markdown: of all runs, of both parts, and by schedule."""
-    parts = {
-        "tuned on": [one for one in replayed if not one.run.held_out],
-        "**held out**": [one for one in replayed if one.run.held_out],
-        "all": list(replayed),
-    }
+    parts = dict(split(replayed))
     for name in sorted({one.run.schedule for one in replayed}):
         parts[name] = [one for one in replayed if one.run.schedule == name]
     yield (
         "| runs | collapsed found | named | diverged found | named | healthy stopped "
-        "| marginal stopped | untrained stopped | epochs saved |"
+        "| marginal stopped | untrained stopped | epochs saved | of the collapsed |"
     )
-    yield "|---|---|---|---|---|---|---|---|---|"
+    yield "|---|---|---|---|---|---|---|---|---|---|"
     for name, part in parts.items():
         score = Score.of(part)
-        saved, epochs = score.epochs_saved
         cells = [
             f"{name} ({len(part)})",
             *(
@@ -124,7 +132,10 @@ def table(replayed: Sequence[Replayed]) -> Iterator[str]:
                     score.untrained_stopped,
                 )
             ),
-            f"{saved / max(epochs, 1):.0%}",
+            *(
+                f"{some / max(of, 1):.0%}"
+                for some, of in (score.epochs_saved, score.epochs_saved_collapsed)
+            ),
         ]
         yield f"| {' | '.join(cells)} |"
 

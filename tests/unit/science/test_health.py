@@ -146,6 +146,22 @@ def test_reason_of_a_collapse_names_its_numbers_and_a_remedy() -> None:
     assert verdict.reason.endswith("beta_norm 2 is too much: try at most 0.2, or a warm-up.")
 
 
+def test_verdict_at_the_very_first_step_of_a_cycle_names_the_beta_norm_of_the_others() -> None:
+    def make(epoch: int) -> EpochReport:
+        weight = 0.0 if epoch % 2 == 0 else 1.0
+        return report(
+            epoch,
+            rate_nats=0.001,
+            kl_weight=weight,
+            beta=32 * weight,
+            kl_weight_ahead=0.0,
+            full_steps=25,
+        )
+
+    verdict = next(verdict for verdict in verdicts(make)[1::2] if verdict.kind.fatal)
+    assert "beta_norm 2 is too much" in verdict.reason
+
+
 def test_remedy_names_the_weight_at_which_the_rate_was_last_heard() -> None:
     """It dies on the climb between weights 0.3 and 0.4 of beta_norm 2."""
 
