@@ -54,7 +54,13 @@ __all__ = [
 SYMBOLS = {
     Kind.HEALTHY: ("✓", "green"),
     Kind.WARMING_UP: ("…", "dim"),
+    Kind.PARTIALLY_COLLAPSED: ("✓", "yellow"),
+    Kind.RECOVERING: ("↗", "cyan"),
+    Kind.OVERFITTING: ("✓", "yellow"),
     Kind.COLLAPSED: ("✗", "dark_orange"),
+    Kind.NEVER_FORMED: ("✗", "dark_orange"),
+    Kind.STALLED: ("–", "dark_orange"),
+    Kind.EXPLODING: ("∅", "magenta"),
     Kind.DIVERGED: ("∅", "magenta"),
     Kind.HOPELESS: ("✂", "bright_black"),
     Kind.FAILED: ("!", "red"),

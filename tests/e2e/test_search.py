@@ -154,7 +154,7 @@ def expected_kind(row: TrialRow) -> str:
     config = row.config
     if config.lr > 1 or config.sigma == {"fixed": {"sigma": 1e-25}}:
         return "diverged"
-    return "collapsed" if config.beta_norm > 100 else "healthy"
+    return "never_formed" if config.beta_norm > 100 else "healthy"
 
 
 def test_search_ends_with_a_winner_and_exit_code_0(ended: Ended) -> None:
@@ -172,14 +172,14 @@ def test_every_trial_ends_as_its_configuration_must(small: Workplace) -> None:
         (row.config.beta_norm, row.config.lr, expected_kind(row)) for row in rows
     ]
     kinds = [row.kind for row in rows]
-    assert (kinds.count("collapsed"), kinds.count("diverged")) == (3, 3)
+    assert (kinds.count("never_formed"), kinds.count("diverged")) == (3, 3)
     assert all(row.ended and row.attempts == 1 for row in rows)
 
 
 def test_collapsed_and_diverged_trials_are_stopped_before_a_third_of_their_epochs(
     small: Workplace,
 ) -> None:
-    stopped = [row for row in small.rows() if row.kind in ("collapsed", "diverged")]
+    stopped = [row for row in small.rows() if row.kind in ("never_formed", "diverged")]
     assert len(stopped) == 6
     assert [row.epoch for row in stopped if not row.epoch < row.config.epochs / 3] == []
 
@@ -192,9 +192,9 @@ def test_health_rules_stop_no_healthy_trial(small: Workplace) -> None:
 
 def test_reason_of_a_stop_names_what_was_seen_and_what_to_change(small: Workplace) -> None:
     for row in small.rows():
-        if row.kind == "collapsed":
-            assert "latents unused" in row.reason
-            assert "Lower beta_norm" in row.reason
+        if row.kind == "never_formed":
+            assert "latents never used" in row.reason
+            assert "try at most" in row.reason
         if row.kind == "diverged":
             assert "not finite" in row.reason
             assert "lower learning rate" in row.reason
@@ -203,7 +203,7 @@ def test_reason_of_a_stop_names_what_was_seen_and_what_to_change(small: Workplac
 def test_optuna_is_told_how_trials_ended_and_has_none_that_runs(small: Workplace) -> None:
     states = {
         "healthy": TrialState.COMPLETE,
-        "collapsed": TrialState.PRUNED,
+        "never_formed": TrialState.PRUNED,
         "diverged": TrialState.PRUNED,
     }
     told = {row.number: row for row in small.optuna_rows()}
@@ -241,7 +241,7 @@ def test_winner_is_printed_with_all_that_makes_it(small: Workplace, ended: Ended
 def test_counts_and_next_steps_are_printed(ended: Ended) -> None:
     end = ended.output.partition("Winner: ")[2]
     assert "healthy 6" in end
-    assert "collapsed 3" in end
+    assert "never formed 3" in end
     assert "diverged 3" in end
     assert "of 12 trials" in end
     assert "tune-vae ui study.yaml" in end
@@ -291,7 +291,7 @@ def test_packs_end_as_their_configurations_must(
     assert [(row.trial, row.kind) for row in rows] == [
         (row.trial, expected_kind(row)) for row in rows
     ]
-    assert {row.kind for row in rows} == {"healthy", "collapsed", "diverged"}
+    assert {row.kind for row in rows} == {"healthy", "never_formed", "diverged"}
     for first in (0, 4):
         pack = rows[first : first + 4]
         assert len({str(row.config.sigma) for row in pack}) == 1

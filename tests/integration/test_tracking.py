@@ -140,7 +140,9 @@ def test_trial_is_shown_with_its_parameters_its_curve_and_its_end(place: Place) 
     ("kind", "status"),
     [
         (Kind.HEALTHY, "FINISHED"),
+        (Kind.PARTIALLY_COLLAPSED, "FINISHED"),
         (Kind.COLLAPSED, "KILLED"),
+        (Kind.EXPLODING, "FAILED"),
         (Kind.HOPELESS, "KILLED"),
         (Kind.DIVERGED, "FAILED"),
     ],

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-__all__ = ["OBJECTIVES", "EpochReport", "History"]
+__all__ = ["COMPARABLE_WEIGHT", "OBJECTIVES", "EpochReport", "History"]
 
 OBJECTIVES = {
     "bits_per_dim": "rate + distortion as probability mass of the quantised data",
@@ -48,6 +48,14 @@ class EpochReport:
         sigma: Scale of the decoder; NaN without one.
         seconds: Wall time of the epoch, shared by the members of its pack.
         sample_distance, probe_error: See `Appraisal`; None unless the study searches for them.
+        full_steps: Steps of the epoch that had (nearly) the full KL weight.
+        kl_weight_ahead: The lowest schedule value still to come; 1 after the last epoch.
+        lost_step: The step at which the loss was first not finite, if it lies in this epoch.
+        explained_variance, mutual_information_nats, mutual_information_error_nats,
+            decoder_sensitivity, mean_variance, at_bound: See `Signals`.
+        spectral_peak: Of the data; see the function of this name.
+
+    What an earlier version did not measure, or what has no finite value, is None.
     """
 
     trial: int
@@ -74,6 +82,16 @@ class EpochReport:
     seconds: float
     sample_distance: float | None = None
     probe_error: float | None = None
+    full_steps: int | None = None
+    kl_weight_ahead: float | None = None
+    lost_step: int | None = None
+    explained_variance: float | None = None
+    mutual_information_nats: float | None = None
+    mutual_information_error_nats: float | None = None
+    decoder_sensitivity: float | None = None
+    mean_variance: float | None = None
+    at_bound: float | None = None
+    spectral_peak: float | None = None
 
     def __post_init__(self) -> None:
         # Reports come back from checkpoints as plain dictionaries with lists.

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from tune_vae.data import Splits
-from tune_vae.science.health import Kind, Limits, Verdict, judge
+from tune_vae.science.health import Limits, Verdict, judge
 from tune_vae.science.history import EpochReport, History
 from tune_vae.spec.trial import TrialConfig
 from tune_vae.training.checkpoint import CheckpointStore
@@ -178,7 +178,7 @@ def conclusion(config: TrialConfig, history: History, verdict: Verdict) -> Trial
     return TrialResult(
         trial=config.trial,
         verdict=verdict,
-        finished=history.finished and verdict.kind is Kind.HEALTHY,
+        finished=history.finished and not verdict.kind.fatal,
         values=tuple(best.value(name) for name in config.objective) if best else (),
         best=best,
         last=history.last,

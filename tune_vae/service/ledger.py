@@ -352,7 +352,7 @@ class OptunaLedger:
             if report:
                 trial.set_user_attr(name, _plain(report))
         trial.set_user_attr("appraisal", _texts(result.appraisal))
-        if kind in (Kind.COLLAPSED, Kind.DIVERGED):
+        if kind.infeasible:
             trial.set_constraint(kind.value, 1.0)
         whole = len(result.values) == len(self._spec.objective)
         # Told of a NaN, Optuna makes the row a failure, which would look like an interruption.

@@ -17,8 +17,15 @@ def remedy(results: StudyResults, spec: StudySpec) -> str:
     match kind:
         case Kind.COLLAPSED:
             return f"{share} trials collapsed{_towards_less(results, spec, 'beta_norm', kind)}"
+        case Kind.NEVER_FORMED:
+            told = f"{share} trials never used a latent"
+            return f"{told}{_towards_less(results, spec, 'beta_norm', kind)}"
         case Kind.DIVERGED:
             return f"{share} trials diverged{_towards_less(results, spec, 'lr', kind)}"
+        case Kind.EXPLODING:
+            return f"{share} trials exploded{_towards_less(results, spec, 'lr', kind)}"
+        case Kind.STALLED:
+            return f"{share} trials hardly learned: move the bounds of lr."
         case Kind.HOPELESS:
             return f"{share} trials were stopped by the pruner: give the study more trials."
         case Kind.FAILED:

@@ -39,12 +39,20 @@ __all__ = ["MlflowTracker", "experiment_link", "serve"]
 TICK_SECONDS = 0.5
 COLOURS = {
     Kind.HEALTHY: "#3c8d5a",
+    Kind.PARTIALLY_COLLAPSED: "#8aa63c",
+    Kind.RECOVERING: "#3c8d8d",
+    Kind.OVERFITTING: "#c9a227",
     Kind.COLLAPSED: "#d1495b",
+    Kind.NEVER_FORMED: "#e07a5f",
+    Kind.STALLED: "#b08968",
+    Kind.EXPLODING: "#9d4edd",
     Kind.DIVERGED: "#7b2cbf",
     Kind.HOPELESS: "#9aa0a6",
     Kind.FAILED: "#1d1d1f",
 }
-STATUS = {Kind.HEALTHY: "FINISHED", Kind.DIVERGED: "FAILED", Kind.FAILED: "FAILED"}
+STATUS = dict.fromkeys((kind for kind in Kind if not kind.fatal), "FINISHED") | dict.fromkeys(
+    (Kind.EXPLODING, Kind.DIVERGED, Kind.FAILED), "FAILED"
+)
 """MLflow's word for a verdict; KILLED for all others, which were stopped on purpose."""
 
 _QUIET = {
@@ -516,6 +524,11 @@ def _metrics(report: EpochReport) -> list[Any]:
         "val/probe_error": report.value("probe_error"),
         "health/active_units": report.active_units,
         "health/sigma": report.sigma,
+        "health/explained_variance": report.value("explained_variance"),
+        "health/mutual_information": report.value("mutual_information_nats"),
+        "health/decoder_sensitivity": report.value("decoder_sensitivity"),
+        "health/mean_variance": report.value("mean_variance"),
+        "health/log_variances_at_bound": report.value("at_bound"),
         "health/grad_norm": report.grad_norm,
         "health/skipped_steps": report.skipped,
         "train/rate": report.train_rate_nats,

@@ -21,13 +21,14 @@ from tune_vae.data import Splits, scale
 from tune_vae.errors import CheckpointError, DataError
 from tune_vae.science.elbo import bits_per_dim
 from tune_vae.science.evaluation import ACTIVE_VARIANCE, calibrated_log_sigma, score
-from tune_vae.science.history import EpochReport
+from tune_vae.science.history import COMPARABLE_WEIGHT, EpochReport
 from tune_vae.science.likelihoods import Likelihood
 from tune_vae.science.networks import Network
 from tune_vae.science.priors import Prior
 from tune_vae.science.priors.standard import Standard
 from tune_vae.science.schedules import Schedule
 from tune_vae.science.sigmas import Sigma
+from tune_vae.science.signals import PROBES, Signals, signals, spectral_peak
 from tune_vae.science.vae import VAE
 from tune_vae.training.appraisal import Appraisal, Appraiser
 from tune_vae.training.pack import Knobs, Pack, fresh_row
@@ -35,6 +36,9 @@ from tune_vae.training.pack import Knobs, Pack, fresh_row
 __all__ = ["Member", "Trainer", "build_vae", "restored_vae"]
 
 CALIBRATION_IMAGES = 256
+SPECTRUM_IMAGES = 512
+CONSTANT_IMAGES = 4096
+"""Training images whose mean stands for a model that has learned nothing but that."""
 EVALUATION_BATCH = 512
 EVALUATION_OUTPUTS = 2**23
 """Numbers that the decoders of a pack may give at once; with 256 for each pixel it is these that
@@ -175,6 +179,9 @@ class Trainer:
         self._validation = data.validation.to(self._device)
         self._resume_rows(resume or {})
         self._weights = {member.trial: self._kl_weights(member) for member in members}
+        self._ahead = {trial: _lowest_ahead(weight) for trial, weight in self._weights.items()}
+        peak = spectral_peak(scale(data.train[:SPECTRUM_IMAGES], data.levels)).item()
+        self._spectral_peak = peak if math.isfinite(peak) else None
         self._retired: set[int] = set()
 
     def _resume_rows(self, resume: Mapping[int, Mapping[str, Any]]) -> None:
@@ -261,7 +268,7 @@ class Trainer:
                 for member, epoch in zip(self._members, self._epochs, strict=True)
             ]
         )
-        measured = []
+        measured, alive_K = [], self._pack.alive_K
         for step in range(self._steps):
             if step % NOISE_CHUNK == 0:
                 noise_KTBM = self._noise(step)
@@ -274,7 +281,7 @@ class Trainer:
                 )
             )
         self._epochs = [epoch + 1 for epoch in self._epochs]
-        return self._reports(torch.stack(measured, dim=1), weight_KT, begin)
+        return self._reports(torch.stack(measured, dim=1), weight_KT, alive_K, begin)
 
     def _noise(self, step: int) -> Tensor:
         chunk = min(NOISE_CHUNK, self._steps - step)
@@ -298,7 +305,9 @@ class Trainer:
         weight = schedule.weight(progress).view(member.epochs, self._steps)
         return weight.to(self._device, self._dtype)
 
-    def _reports(self, measured_KT5: Tensor, weight_KT: Tensor, begin: float) -> list[EpochReport]:
+    def _reports(
+        self, measured_KT5: Tensor, weight_KT: Tensor, alive_K: Tensor, begin: float
+    ) -> list[EpochReport]:
         numbers, rates = self.evaluate()
         training = torch.cat(
             [
@@ -308,23 +317,35 @@ class Trainer:
                 measured_KT5[:, :, 4].amin(1, keepdim=True),
                 weight_KT[:, -1:],
                 weight_KT.amin(1, keepdim=True),
+                (weight_KT >= COMPARABLE_WEIGHT).sum(1, keepdim=True),
+                alive_K[:, None],
+                measured_KT5[:, :, 4].sum(1, keepdim=True),
             ],
             dim=1,
         )
+        parts = (training.double(), self.signals(), torch.cat([numbers, rates], dim=1))
         # The one transfer to the host of the whole epoch.
-        table = torch.cat([training.double(), numbers, rates], dim=1).tolist()
+        table = torch.cat(parts, dim=1).tolist()
         seconds = time.perf_counter() - begin
+        first, second = training.shape[1], training.shape[1] + len(Signals._fields)
         return [
-            self._report(k, row[: training.shape[1]], row[training.shape[1] :], seconds)
+            self._report(k, row[:first], row[first:second], row[second:], seconds)
             for k, row in enumerate(table)
         ]
 
     def _report(
-        self, k: int, training: list[float], scored: list[float], seconds: float
+        self,
+        k: int,
+        training: list[float],
+        signs: list[float],
+        scored: list[float],
+        seconds: float,
     ) -> EpochReport:
         member, epoch = self._members[k], self._epochs[k]
-        train_rate, train_distortion, grad_norm, skipped, finite, weight, weight_low = training
+        train_rate, train_distortion, grad_norm, skipped, finite, *schedule = training
+        weight, weight_low, full_steps, alive, alive_steps = schedule
         sigma, active, *rates = scored[4:]
+        lost = alive and alive_steps < self._steps
         return EpochReport(
             trial=member.trial,
             epoch=epoch,
@@ -343,6 +364,11 @@ class Trainer:
             active_units=int(active),
             sigma=sigma if member.likelihood.has_scale else math.nan,
             seconds=seconds,
+            full_steps=int(full_steps),
+            kl_weight_ahead=self._ahead[member.trial][epoch - 1],
+            lost_step=(epoch - 1) * self._steps + int(alive_steps) + 1 if lost else None,
+            spectral_peak=self._spectral_peak,
+            **_known(signs),
             **self._dear_scores(member),
         )
 
@@ -383,6 +409,22 @@ class Trainer:
             "bits_per_dim": bits_per_dim(rate + mass, values),
             "bits_per_dim_calibrated": bits_per_dim(rate + calibrated, values),
         }
+
+    @torch.no_grad()
+    def signals(self) -> Tensor:
+        """`Signals` of every member as it stands, on the device, `[K, 6]` in float64."""
+        levels = self._data.levels
+        generator = torch.Generator().manual_seed(_mix(0, "noise of the probes"))
+        x = scale(self._validation[:PROBES], levels).to(self._dtype)
+        noise_nM = torch.randn(len(x), self._members[0].latent_dim, generator=generator)
+        found: Signals = self._pack.evaluate(
+            signals,
+            x,
+            noise_nM.to(self._device, self._dtype),
+            scale(self._train[:CONSTANT_IMAGES], levels).to(self._dtype).mean(0),
+            in_dims=(None, None, None),
+        )
+        return torch.stack(list(found), dim=1)
 
     @torch.no_grad()
     def evaluate(self) -> tuple[Tensor, Tensor]:
@@ -429,6 +471,20 @@ class Trainer:
         columns = ("distortion_B", "mass_nats_B", "calibrated_nats_B", "squared_error_B")
         numbers = [joined(name).mean(1) for name in columns]
         return torch.stack([*numbers, sigma_K, active_K], dim=1), joined("rate_BM").mean(1)
+
+
+def _known(signs: list[float]) -> dict[str, Any]:
+    """Signs of health by name; those without a finite value are None."""
+    return {
+        name: value if math.isfinite(value) else None
+        for name, value in zip(Signals._fields, signs, strict=True)
+    }
+
+
+def _lowest_ahead(weight: Tensor) -> list[float]:
+    """After each epoch, the lowest of the KL weights `[epochs, T]` still to come."""
+    lowest = [*weight.amin(1).tolist(), 1.0]
+    return [min(lowest[epoch:]) for epoch in range(1, len(lowest))]
 
 
 def _contents(row: Mapping[str, Any]) -> str:

@@ -170,7 +170,7 @@ def test_stopped_trial_frees_its_place_and_its_neighbours_go_on_as_they_were(
 
 
 @pytest.mark.parametrize(
-    ("broken", "kind"), [(collapsing(), Kind.COLLAPSED), (diverging(), Kind.DIVERGED)]
+    ("broken", "kind"), [(collapsing(), Kind.NEVER_FORMED), (diverging(), Kind.DIVERGED)]
 )
 def test_trial_of_a_fatal_verdict_ends_early_without_a_finish(
     stage: Stage, broken: TrialConfig, kind: Kind

@@ -374,3 +374,33 @@ def test_checkpoints_of_other_trials_are_left_alone(few_digits: Splits) -> None:
     assert torch.equal(
         trainer.state(0)["theta"], Trainer([member(0)], few_digits).state(0)["theta"]
     )
+
+
+def test_steps_at_the_full_weight_and_the_lowest_weight_ahead_follow_from_the_schedule(
+    few_digits: Splits,
+) -> None:
+    """Two cycles of 16 steps that climb for 8; an epoch is 8 steps, full from 95 % on.
+
+    The last step of epoch 2 is the first of the next cycle.
+    """
+    one = member(epochs=4, schedule=Cyclical(cycles=2, ramp=0.5))
+    reports = curve(one, few_digits)
+    assert [report.full_steps for report in reports] == [1, 7, 1, 8]
+    assert [report.kl_weight_ahead for report in reports] == [0, 0.125, 1, 1]
+
+
+def test_step_of_the_first_loss_that_is_not_finite_is_told_once(few_digits: Splits) -> None:
+    """The first update of 1e30 throws the weights away; the second loss shows it."""
+    reports = curve(member(epochs=2, lr=1e30), few_digits)
+    assert [report.lost_step for report in reports] == [2, None]
+    assert [report.finite for report in reports] == [False, False]
+    assert [report.lost_step for report in curve(member(epochs=2), few_digits)] == [None] * 2
+
+
+def test_signs_of_health_of_a_pack_are_those_of_its_members(few_digits: Splits) -> None:
+    pack = [member(trial, beta=10.0**trial) for trial in range(3)]
+    together = Trainer(pack, few_digits).signals()
+    for k, one in enumerate(pack):
+        alone = Trainer([one], few_digits).signals()
+        torch.testing.assert_close(together[k : k + 1], alone, rtol=1e-4, atol=1e-6)
+    assert together.shape == (3, 6)
