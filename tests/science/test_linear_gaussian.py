@@ -18,6 +18,7 @@ from tune_vae.science.likelihoods.gaussian import Gaussian
 from tune_vae.science.networks.mlp import Mlp
 from tune_vae.science.sigmas.fixed import Fixed
 from tune_vae.science.vae import LOG_VARIANCE_BOUND, VAE
+from tune_vae.training.pack import Knobs, Pack, fresh_row
 
 SHAPE, VALUES, LATENTS, SIGMA = (1, 3, 4), 12, 3, 0.5
 
@@ -112,3 +113,35 @@ def test_sampled_elbo_has_that_expectation() -> None:
     sampled = -(terms.distortion_B + terms.rate_BM.sum(1))
     error = sampled.std() / 2000**0.5
     assert (sampled.mean() - elbo(vae, x)[0]).abs() <= 4 * error
+
+
+def test_training_reaches_the_evidence_of_probabilistic_pca() -> None:
+    r"""Within 1 % of the highest evidence that any linear model of this noise has.
+
+    With the eigenvalues $\lambda$ of the data's covariance the best decoder of M latents models
+    the variance $\max(\lambda_i, \sigma^2)$ in the first M directions and $\sigma^2$ in the
+    others (Tipping & Bishop, 1999, https://doi.org/10.1111/1467-9868.00196).
+    """
+    generator = torch.Generator().manual_seed(1)
+    mixing = torch.randn(LATENTS, VALUES, generator=generator, dtype=torch.float64)
+    factors, noise = (
+        torch.randn(512, size, generator=generator, dtype=torch.float64)
+        for size in (LATENTS, VALUES)
+    )
+    x_nN = factors @ mixing + SIGMA * noise
+    x = x_nN.view(512, *SHAPE)
+    variance_N = torch.linalg.eigvalsh(x_nN.T.cov(correction=0)).flip(0)
+    modelled_N = torch.full_like(variance_N, SIGMA**2)
+    modelled_N[:LATENTS] = variance_N[:LATENTS].clamp(min=SIGMA**2)
+    each_N = (2 * math.pi * modelled_N).log() + variance_N / modelled_N
+    highest = -0.5 * each_N.sum()
+
+    pack = Pack(build(0), [fresh_row(build(0, spread=0.3))], [Knobs(1.0, 1e-2, 0.0, math.inf)])
+    for _ in range(1500):
+        step_noise = torch.randn(1, 512, LATENTS, generator=generator, dtype=torch.float64)
+        pack.step(x[None], step_noise, torch.ones(1, dtype=torch.float64))
+    trained = build(0)
+    torch.nn.utils.vector_to_parameters(pack.row(0)["theta"], trained.parameters())
+    reached = elbo(trained, x).mean()
+    assert reached <= log_evidence(trained, x).mean() <= highest
+    assert reached > highest - 0.01 * highest.abs()
