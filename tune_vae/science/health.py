@@ -129,6 +129,10 @@ learned that image and nothing else lies near 0, of a continuous Bernoulli down 
 BEYOND = 4.0
 """So many times the collapse point is beyond doubt, whatever the likelihood."""
 
+DEAF = 0.01
+"""Decoder sensitivity below which nothing is said of an example, if it comes with no mutual
+information."""
+
 GROWTH = 1.5
 """A late bloomer's rate grows by more than this within half of `Limits.steps`."""
 
@@ -254,7 +258,8 @@ def _stalled(history: History, limits: Limits) -> Verdict | None:
 
 def _collapsed(history: History, limits: Limits) -> Verdict | None:
     last = history.last
-    if last.rate_nats >= limits.rate_nats:
+    deaf = last.rate_nats >= limits.rate_nats
+    if not _silent(last, limits) or (deaf and _worse(history, last)):
         return None
     silent = _silent_steps(history, limits)
     beyond = last.beta >= BEYOND * _collapse_point(history)
@@ -264,14 +269,29 @@ def _collapsed(history: History, limits: Limits) -> Verdict | None:
     # At the end nothing can change any more, so a shorter look must do.
     if not (history.finished or (certain and not _rising(history, limits))):
         return None
-    formed = any(report.rate_nats >= limits.rate_nats for report in history)
+    formed = not all(_silent(report, limits) for report in history)
     latents = len(last.rate_per_latent_nats)
     return Verdict(
         Kind.COLLAPSED if formed else Kind.NEVER_FORMED,
         f"latents {'unused' if formed else 'never used'}: rate {last.rate_nats:.2g} nats"
         f"{_information(last)} after {silent} steps, {last.active_units}/{latents} active units. "
-        f"{_lighter(history, limits)}",
+        + (
+            "The posterior is the same for all examples: a lower learning rate."
+            if deaf
+            else _lighter(history, limits)
+        ),
     )
+
+
+def _silent(report: EpochReport, limits: Limits) -> bool:
+    """Whether the latents say nothing: at no rate, or at one that tells no examples apart.
+
+    The second is a network of which nothing moves any more, but for the biases.
+    """
+    told, sensitivity = report.mutual_information_nats, report.decoder_sensitivity
+    deaf = told is not None and told < limits.rate_nats
+    deaf = deaf and sensitivity is not None and sensitivity < DEAF
+    return deaf or report.rate_nats < limits.rate_nats
 
 
 def _collapse_point(history: History) -> float:
@@ -309,7 +329,7 @@ def _silent_steps(history: History, limits: Limits) -> int:
         span, before = report.step - before, report.step
         full = _full_steps(history, report, span)
         can_wake = _lower_ahead(report) and report.beta < beyond
-        if report.rate_nats < limits.rate_nats:
+        if _silent(report, limits):
             silent += full if can_wake else span
         elif report.kl_weight >= COMPARABLE_WEIGHT or not was_full:
             cycles = silent = 0
@@ -350,7 +370,7 @@ def _rising(history: History, limits: Limits) -> bool:
     last = history.last
     past = [report for report in history if report.step <= last.step - limits.steps / 2]
     # Far below the limit it moves by factors and means nothing.
-    heard = last.rate_nats > limits.rate_nats / 50
+    heard = limits.rate_nats / 50 < last.rate_nats < limits.rate_nats
     return bool(past) and heard and last.rate_nats > GROWTH * past[-1].rate_nats
 
 
@@ -369,7 +389,7 @@ def _lighter(history: History, limits: Limits) -> str:
     heard = [
         report.beta
         for report in history
-        if report.rate_nats >= limits.rate_nats and 0 < report.kl_weight < COMPARABLE_WEIGHT
+        if not _silent(report, limits) and 0 < report.kl_weight < COMPARABLE_WEIGHT
     ]
     if heard and norm(max(heard)) < used:
         return (
@@ -399,7 +419,7 @@ def _warming_up(history: History, limits: Limits) -> Verdict | None:
             f"KL weight {last.kl_weight:.2f} of 1 in epoch {last.epoch}; rate "
             f"{last.rate_nats:.3g} nats",
         )
-    if last.rate_nats < limits.rate_nats:
+    if _silent(last, limits):
         return Verdict(
             Kind.WARMING_UP,
             f"rate {last.rate_nats:.2g} nats; {_silent_steps(history, limits)} of "
@@ -420,13 +440,11 @@ def _recovering(history: History, limits: Limits) -> Verdict | None:
             f"{_circumstances(last)}",
         )
     silent = [
-        report
-        for report in history
-        if report.rate_nats < limits.rate_nats and history.comparable(report)
+        report for report in history if _silent(report, limits) and history.comparable(report)
     ]
     if not silent or last.step - silent[-1].step >= limits.steps:
         return None
-    if any(report.rate_nats >= limits.rate_nats for report in history.reports[: silent[-1].epoch]):
+    if not all(_silent(report, limits) for report in history.reports[: silent[-1].epoch]):
         return Verdict(
             Kind.RECOVERING,
             f"rate {last.rate_nats:.2g} nats, after {silent[-1].rate_nats:.2g} in epoch "

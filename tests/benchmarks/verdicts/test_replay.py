@@ -47,7 +47,7 @@ def test_verdicts_keep_their_promises(replayed: list[Replayed], part: str) -> No
 def test_no_late_bloomer_is_stopped_near_the_collapse_point(
     replayed: list[Replayed], part: str
 ) -> None:
-    """Some of these healthy trials are silent for 900 of their 1200 steps."""
+    """One of these healthy trials is silent for 880 of its 1200 steps, another for 540."""
     stopped, healthy = Score.of(dict(split(replayed))[part]).healthy_stopped
     assert healthy >= 5
     assert stopped == 0

@@ -435,6 +435,22 @@ def test_scale_below_the_error_moves_the_collapse_point_up() -> None:
     assert (first(159.0), first(161.0)) == (5, 3)
 
 
+def test_rate_that_tells_no_examples_apart_is_silence() -> None:
+    """18 nats of a posterior that is far from the prior and the same for all."""
+    dead = {"mutual_information_nats": 0.0, "decoder_sensitivity": 0.0}
+
+    def trial(**changes: float) -> list[Verdict]:
+        return verdicts(lambda epoch: report(epoch, rate_nats=18.0, **(dead | changes)), epochs=7)
+
+    told = trial()
+    assert [verdict.kind for verdict in told] == [Kind.WARMING_UP] * 4 + [Kind.NEVER_FORMED] * 3
+    assert told[-1].reason.endswith("the same for all examples: a lower learning rate.")
+    for alive in ({"mutual_information_nats": 0.2}, {"decoder_sensitivity": 0.02}):
+        assert {verdict.kind for verdict in trial(**alive)} == {Kind.HEALTHY}
+    waiting = trial(explained_variance=-1.0)
+    assert {verdict.kind for verdict in waiting} <= {Kind.WARMING_UP, Kind.STALLED}
+
+
 def test_rate_that_grows_out_of_silence_is_waited_for() -> None:
     rising = kinds(lambda epoch: report(epoch, rate_nats=0.003 * 1.2**epoch), epochs=19)
     assert rising[:19] == [Kind.WARMING_UP] * 19
