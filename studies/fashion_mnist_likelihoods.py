@@ -44,6 +44,16 @@ WITH_SCALE = (
     "discretized_logistic",
 )
 SIGMAS = ("fixed", "shared", "optimal", "per_image", "per_gene", "per_pixel")
+INTRODUCTION = f"""\
+Made by `uv run python studies/fashion_mnist_likelihoods.py --root data`; the numbers of every
+training stand in the `.jsonl` beside it.
+
+Each training is one pass over 55,000 images, {STEPS} steps of {BATCH}, of convolutions with 16, 32
+and 64 channels and {LATENTS} latents, by Adam at 1e-3, with one seed; scores are of 5,000
+validation images. Every decoder was trained at beta 0.1, 1 and 10, and with sigma fixed at 1 also
+at 0.01. Rows are ordered by the calibrated bits per dim, which also choose the best beta. With one
+channel `per_channel` is `shared`, and `per_gene_cell` is `per_pixel`.
+"""
 TABLE = Path(__file__).with_suffix(".md")
 CELLS = Path(__file__).with_suffix(".jsonl")
 
@@ -146,8 +156,7 @@ def table(done: dict[tuple[str, str, float], dict[str, float]]) -> str:
         [
             "# Decoders on Fashion-MNIST",
             "",
-            "Made by `uv run python studies/fashion_mnist_likelihoods.py --root data`.",
-            "",
+            INTRODUCTION,
             "## At beta 1",
             "",
             *_rows(decoders, {decoder: (*decoder, 1.0) for decoder in decoders}, done),
