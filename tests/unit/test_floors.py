@@ -1,5 +1,7 @@
 """Imports go down only, and each big library is imported in one place.
 
+The exception is Optuna: beside the ledger the pruner, which is a class for any Optuna user.
+
 | floor    | libraries                               | may import              |
 |----------|-----------------------------------------|-------------------------|
 | cli      | typer                                   | everything              |
