@@ -451,8 +451,9 @@ def _best_of_each_decoder(results: "StudyResults") -> "list[TrialRow]":
 
 def _trial_table(rows: "list[TrialRow]", results: "StudyResults") -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
-    columns = ("trial", *map(_short_name, results.objective), "rate", "units", "samples")
-    for name in (*columns, "beta_norm"):
+    samples = "sample_distance" not in results.objective
+    columns = ("trial", *map(_short_name, results.objective), "rate", "units")
+    for name in (*columns, *(["samples"] if samples else []), "beta_norm"):
         table.add_column(name, justify="right")
     for name in ("decoder", "schedule", "lr"):
         table.add_column(name)
@@ -463,7 +464,7 @@ def _trial_table(rows: "list[TrialRow]", results: "StudyResults") -> Table:
             *(f"{value:.4f}" for value in row.values),
             f"{best.rate_nats:.1f}" if best else "",
             f"{best.active_units}/{row.config.latent_dim}" if best else "",
-            f"{row.appraisal.get('sample_distance', math.nan):.3g}",
+            *([f"{row.appraisal.get('sample_distance', math.nan):.3g}"] if samples else []),
             f"{row.config.beta_norm:.4g}",
             row.config.decoder,
             row.config.schedule_name,
