@@ -4,6 +4,7 @@
 when they are called.
 """
 
+import itertools
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -371,17 +372,16 @@ def _given(spec: StudySpec, data: Splits, knobs: dict[str, Any]) -> TrialConfig:
 def _models(spec: StudySpec, data: Splits) -> list[TrialConfig]:
     """A configuration for each kind of model in the space."""
     first = {name: next(node.examples()) for name, node in spec.knobs.items()}
+    parts = ("network", "latent_dim", "likelihood", "sigma", "prior")
     return [
         TrialConfig.of(
             spec,
-            first | {"network": network, "latent_dim": latent_dim, "likelihood": likelihood},
+            first | dict(zip(parts, model, strict=True)),
             trial=0,
             shape=data.shape,
             levels=data.levels,
         )
-        for network in spec.knobs["network"].examples()
-        for latent_dim in spec.knobs["latent_dim"].examples()
-        for likelihood in spec.knobs["likelihood"].examples()
+        for model in itertools.product(*(spec.knobs[part].examples() for part in parts))
     ]
 
 
