@@ -31,7 +31,7 @@ def wasted(search: Search, *labels: str) -> float:
 
 
 def table(searches: Mapping[str, Sequence[Search]]) -> Iterator[str]:
-    """Lines of Markdown: what each search found and wasted, and how the others differ from ours."""
+    """Lines of Markdown: what each search found and wasted, and how others differ from ours."""
     yield (
         f"| search | trials | best after {AFTER[0]} | best after {AFTER[1]} "
         "| epochs in collapsed | in diverged | wasted in all |"
@@ -61,12 +61,12 @@ def table(searches: Mapping[str, Sequence[Search]]) -> Iterator[str]:
                 mean_error([one.best(epochs) - own.best(epochs) for one, own in pairs])
                 for epochs in AFTER
             ]
-            yield f"| {arm} | {' | '.join(cells)} | {_times(pairs)} |"
+            yield f"| {arm} | {' | '.join(cells)} | {times(pairs)} |"
     yield ""
     yield from _stopped(searches)
 
 
-def _times(pairs: Sequence[tuple[Search, Search]]) -> str:
+def times(pairs: Sequence[tuple[Search, Search]]) -> str:
     """Ratio of all that was wasted, with its standard error by leaving out one seed at a time."""
 
     def ratio(some: Sequence[tuple[Search, Search]]) -> float:

@@ -18,7 +18,7 @@ from tune_vae.service.journey import history_of
 from tune_vae.spec.trial import TrialConfig
 from tune_vae.training.trainer import Trainer
 
-__all__ = ["Outcome", "best_bits", "label", "outcomes", "spent_by_label", "to_their_ends"]
+__all__ = ["Outcome", "best_bits", "draw", "label", "outcomes", "spent_by_label", "to_their_ends"]
 
 DRAWS = 16
 """So many epochs are drawn of those spent in trials whose end is not known."""
@@ -58,10 +58,7 @@ def outcomes(log: Log, data: Splits, *, draws: int = DRAWS, seed: int = 0) -> li
     histories = log.histories()
     known = {trial: end for trial, history in histories.items() if (end := _end(history))}
     unknown = [trial for trial in histories if trial not in known]
-    drawn = unknown
-    if len(unknown) > draws:
-        spent = [len(histories[trial]) for trial in unknown]
-        drawn = random.Random(seed).choices(unknown, spent, k=draws)
+    drawn = draw({trial: len(histories[trial]) for trial in unknown}, draws, seed)
     known |= to_their_ends([log.configs[trial] for trial in sorted(set(drawn))], data)
     return [
         Outcome(
@@ -75,6 +72,13 @@ def outcomes(log: Log, data: Splits, *, draws: int = DRAWS, seed: int = 0) -> li
         )
         for trial, history in histories.items()
     ]
+
+
+def draw(spent: Mapping[int, int], draws: int, seed: int) -> list[int]:
+    """Trials whose epochs were drawn, each as often as it was met; all once if draws suffice."""
+    if len(spent) <= draws:
+        return list(spent)
+    return random.Random(seed).choices(list(spent), list(spent.values()), k=draws)
 
 
 def spent_by_label(found: Iterable[Outcome]) -> dict[str, float]:
