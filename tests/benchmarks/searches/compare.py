@@ -6,6 +6,7 @@ python -m tests.benchmarks.searches.compare --run       # first run those that a
 
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
 from tests.benchmarks.searches.outcomes import DRAWS, spent_by_label
 from tests.benchmarks.searches.store import Search, command, mean_error
@@ -18,6 +19,7 @@ ARMS = (
     "OptunaSearch + ASHA, grace 15",
     "random",
 )
+FILE = Path(__file__).with_suffix(".jsonl")
 EPOCHS = 15 * 60
 """Budget of a search: as much as 15 trials take that nobody stops."""
 AFTER = (EPOCHS // 3, EPOCHS)
@@ -96,4 +98,4 @@ def _stopped(searches: Mapping[str, Sequence[Search]]) -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    command(__doc__, ARMS, table, epochs=EPOCHS, draws=DRAWS)
+    command(__doc__, FILE, ARMS, table, epochs=EPOCHS, draws=DRAWS)

@@ -6,12 +6,14 @@ python -m tests.benchmarks.searches.fronts --run        # first run those that a
 
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 
 from tests.benchmarks.searches.store import Search, command, mean_error
 from tune_vae.service.front import hypervolume
 
 WITH, WITHOUT = ARMS = ("ParetoPruner", "NopPruner")
 
+FILE = Path(__file__).with_suffix(".jsonl")
 EPOCHS = 20 * 60
 """Budget of a search: as much as 20 trials take that nobody stops."""
 AFTER = (EPOCHS // 2, EPOCHS)
@@ -62,4 +64,4 @@ def table(searches: Mapping[str, Sequence[Search]]) -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    command(__doc__, ARMS, table, epochs=EPOCHS, draws=0)
+    command(__doc__, FILE, ARMS, table, epochs=EPOCHS, draws=0)

@@ -19,7 +19,6 @@ from tests.benchmarks.searches.outcomes import Outcome, outcomes
 
 __all__ = ["SEEDS", "Search", "command", "load", "mean_error", "run", "save"]
 
-FILE = Path(__file__).parent / "searches.jsonl"
 SEEDS = range(10)
 
 
@@ -84,11 +83,14 @@ Table = Callable[[Mapping[str, Sequence[Search]]], Iterator[str]]
 """Lines of Markdown from the searches of each arm, which are in the order of their seeds."""
 
 
-def command(doc: str, arms: Sequence[str], table: Table, *, epochs: int, draws: int) -> None:
+def command(
+    doc: str, file: Path, arms: Sequence[str], table: Table, *, epochs: int, draws: int
+) -> None:
     """A benchmark's command line: print its table, with `--run` after running what is missing.
 
     Arguments:
         doc: What it says of itself.
+        file: Where its searches are stored.
         arms: Its searches.
         table: Makes its table.
         epochs: Budget of each search.
@@ -101,8 +103,8 @@ def command(doc: str, arms: Sequence[str], table: Table, *, epochs: int, draws: 
     parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args()
     if options.run:
-        _run_missing(arms, epochs, draws, options.workers)
-    found = {(search.arm, search.seed): search for search in load()}
+        _run_missing(file, arms, epochs, draws, options.workers)
+    found = {(search.arm, search.seed): search for search in load(file)}
     # Only seeds of which every search is there can be compared.
     seeds = [seed for seed in SEEDS if all((arm, seed) in found for arm in arms)]
     if len(seeds) < 2:
@@ -112,23 +114,23 @@ def command(doc: str, arms: Sequence[str], table: Table, *, epochs: int, draws: 
     print("\n".join(table({arm: [found[arm, seed] for seed in seeds] for arm in arms})))
 
 
-def _run_missing(arms: Sequence[str], epochs: int, draws: int, workers: int) -> None:
-    done = {(search.arm, search.seed) for search in load()}
+def _run_missing(file: Path, arms: Sequence[str], epochs: int, draws: int, workers: int) -> None:
+    done = {(search.arm, search.seed) for search in load(file)}
     missing = [(arm, seed) for seed in SEEDS for arm in arms if (arm, seed) not in done]
     with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
         jobs = [pool.submit(run, arm, seed, epochs, draws) for arm, seed in missing]
         for job in as_completed(jobs):
             search = job.result()
-            save(search)
+            save(search, file)
             print(f"{search.arm}, seed {search.seed}: {search.best(epochs):.3f}", flush=True)
 
 
-def load(file: Path = FILE) -> list[Search]:
+def load(file: Path) -> list[Search]:
     lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
     return [_search(json.loads(line)) for line in lines]
 
 
-def save(search: Search, file: Path = FILE) -> None:
+def save(search: Search, file: Path) -> None:
     """Add a line; numbers with five digits."""
     entry = {
         "arm": search.arm,

@@ -20,7 +20,7 @@ SHORT = {"train": {"epochs": 4, "batch_size": 256}}
 
 @pytest.fixture(scope="module")
 def stored() -> list[Search]:
-    return load()
+    return [one for benchmark in (compare, fronts) for one in load(benchmark.FILE)]
 
 
 @pytest.fixture(scope="module")
