@@ -15,6 +15,7 @@ OURS = "ours"
 ARMS = (
     OURS,
     "ours, no constants first",
+    "ours, MedianPruner",
     "OptunaSearch + ASHA",
     "OptunaSearch + ASHA, grace 15",
     "random",
