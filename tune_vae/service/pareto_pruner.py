@@ -49,12 +49,12 @@ def vectors_of(trial: FrozenTrial) -> dict[int, tuple[float, ...]]:
 class ParetoPruner(optuna.pruners.BasePruner):
     r"""Successive halving by Pareto rank.
 
-    A trial is judged at the rungs :math:`r, r\eta, r\eta^2, \dots` only, each time against all
-    trials that came so far. At a rung each of them counts with the first vector that it reported
-    there or later; so one that had nothing to report before, as during a warm-up, is judged
-    when it reports, at the last rung it has passed. Vectors are ordered by non-dominated sorting, and within a
-    front by an epsilon net, so that the ones which are kept lie far apart. The best
-    :math:`1/\eta` go on, and the first front always does: nothing that was seen beats it.
+    A trial is judged at the rungs :math:`r, r\eta, r\eta^2, \dots` only. At a rung each trial
+    counts with the first vector that it reported there or later; so one that had nothing to
+    report before, as during a warm-up, is judged when it reports, at the last rung it has passed.
+    Vectors are ordered by non-dominated sorting, and within a front by an epsilon net, so that
+    the ones which are kept lie far apart. The best :math:`1/\eta` go on, and the first front
+    always does: nothing that was seen beats it.
     Like all asynchronous halving it waits for nobody, so that early trials pass easily.
 
     A value that is NaN is worse than every number. Failed trials are compared with nothing.
