@@ -468,10 +468,11 @@ def _story(
     verdict: Verdict | None = None,
 ) -> dict[str, str]:
     """Tags that tell what became of a trial: its note, and how often it was rolled back."""
-    parts = [f"**{verdict.kind.value}**: {verdict.reason}"] if verdict else []
-    parts += [f"Rolled back: {rollback}" for rollback in rollbacks]
-    parts += [f"Train it again: `tune-vae train {spec.file} --trial {trial}`"]
-    note = {"mlflow.note.content": "\n\n".join(parts)}
+    end = f"**{verdict.kind.value}**: {verdict.reason}" if verdict else ""
+    # A trial that was lost again says so itself.
+    backs = [f"Rolled back: {back}" for back in rollbacks if str(back) not in end]
+    again = f"Train it again: `tune-vae train {spec.file} --trial {trial}`"
+    note = {"mlflow.note.content": "\n\n".join(filter(None, [end, *backs, again]))}
     return note | ({"rollbacks": str(len(rollbacks))} if rollbacks else {})
 
 
