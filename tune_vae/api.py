@@ -27,7 +27,7 @@ from tune_vae.errors import (
 from tune_vae.science.health import Limits, Verdict, judge
 from tune_vae.science.history import EpochReport, History
 from tune_vae.science.vae import VAE
-from tune_vae.service.journey import history_of
+from tune_vae.service.journey import checkpoint_of, history_of, may_roll_back, roll_back
 from tune_vae.service.results import StudyResults, TrialRow
 from tune_vae.spec.soundness import faults
 from tune_vae.spec.study import StudySpec
@@ -186,6 +186,8 @@ def train(
 ) -> Trained:
     """Train one configuration, alone, in this process.
 
+    As in a search, one whose loss is lost is rolled back as often as its configuration says.
+
     Arguments:
         study: A configuration, or a study whose open knobs are given as keywords.
         on_epoch: Called after each epoch.
@@ -211,14 +213,19 @@ def train(
         data = data or study.dataset().load()
         limits = limits or study.health
         config = _given(study, data, knobs)
-    history = history_of(config, None)
+    history, state = history_of(config, None), None
     trainer = Trainer([config.member()], data, device=device)
     for (report,) in trainer:
+        if may_roll_back(config, report):
+            state = roll_back(trainer, config, report, state)
+            history = history_of(config, state)
+            continue
         verdict = judge(history.add(report), limits)
+        state = checkpoint_of(trainer, history, config.trial)
         on_epoch(report, verdict)
         if verdict.kind.fatal:
             trainer.retire(config.trial)
-    state = trainer.state(config.trial) | {"reports": [one.to_dict() for one in history]}
+    assert state is not None
     if save_to:
         checkpoint.save(state, save_to)
     return Trained(_vae(config, state), config, history, judge(history, limits))

@@ -25,6 +25,7 @@ from tune_vae.science.health import Kind
 from tune_vae.service.remedy import remedy
 from tune_vae.spec.knobs import KNOBS
 from tune_vae.spec.known_good import known_good
+from tune_vae.training.lookout import LOOK_STEPS
 
 if TYPE_CHECKING:
     from tune_vae.api import CheckReport, Trained
@@ -189,12 +190,13 @@ class LiveView:
             more = ["", ""] if width >= 116 else []
         else:
             symbol, style = SYMBOLS[one.verdict.kind]
+            again = " ↺" if report.rollbacks else ""
             cells = [
                 str(config.trial),
                 f"{report.epoch}/{config.epochs}",
                 _number(report.value(self._spec.objective[0])),
                 _number(report.rate_nats),
-                f"[{style}]{symbol} {_word(one.verdict.kind)}[/]",
+                f"[{style}]{symbol} {_word(one.verdict.kind)}[/]{again}",
             ]
             units = f"{report.active_units}/{config.latent_dim}"
             more = [f"[cyan]{_spark(one.rates)}[/]", units] if width >= 116 else []
@@ -294,7 +296,7 @@ def show_results(out: Console, results: "StudyResults", spec: "StudySpec") -> No
                 "schedule": _reference(config.schedule),
                 "likelihood": _reference(config.likelihood),
                 "sigma mode": _reference(config.sigma) if config.sigma else "none: no scale",
-                "lr": f"{config.lr:.3g}",
+                "lr": f"{config.lr:.3g}{_rolled_back(best)}",
                 "rate": f"{best.rate_nats:.2f} nats, {best.active_units}/{config.latent_dim} "
                 "active units",
                 **({} if by_bits else {"bits/dim": _number(best.bits_per_dim)}),
@@ -546,7 +548,7 @@ def show_check(out: Console, report: "CheckReport") -> None:
             "estimate": f"{_duration(estimate)} of one core if nothing is stopped early "
             f"({report.step_seconds * 1000:.1f} ms per step, measured here)",
             "stops": f"collapse: rate < {spec.health.rate_nats:g} nats for {spec.health.steps} "
-            f"steps at full KL weight · not finite: at the end of the epoch · by value: "
+            f"steps at full KL weight · not finite: {_losses(spec)} · by value: "
             f"{next(iter(spec.pruner))}",
             **_first_trials(report),
             "objective": f"minimise {', '.join(spec.objective)}",
@@ -554,6 +556,13 @@ def show_check(out: Console, report: "CheckReport") -> None:
             "MLflow": spec.storage.tracking,
         },
     )
+
+
+def _losses(spec: "StudySpec") -> str:
+    """When a trial whose loss is not finite ends."""
+    times = spec.train.rollbacks
+    back = f", after {times}× back to the epoch before at half the lr" if times else ""
+    return f"within {2 * LOOK_STEPS} steps{back}"
 
 
 def _first_trials(report: "CheckReport") -> dict[str, str]:
@@ -593,6 +602,7 @@ def training(
         return (
             f"epoch {report.epoch:>4}/{config.epochs}  {_number(report.bits_per_dim)} bits/dim  "
             f"rate {_number(report.rate_nats)} nats  [{style}]{symbol} {_word(verdict.kind)}[/]"
+            f"{_rolled_back(report)}"
         )
 
     if not out.is_terminal:
@@ -602,6 +612,11 @@ def training(
         yield lambda report, verdict: live.update(
             Text.from_markup(line(report, verdict)), refresh=True
         )
+
+
+def _rolled_back(report: "EpochReport") -> str:
+    """That an epoch is not what the configuration asked for."""
+    return f"  rolled back {report.rollbacks}×, lr {report.lr:.3g}" if report.rollbacks else ""
 
 
 def show_trained(out: Console, trained: "Trained", saved: str) -> None:

@@ -198,6 +198,7 @@ def test_reason_of_a_stop_names_what_was_seen_and_what_to_change(small: Workplac
         if row.kind == "diverged":
             assert "not finite" in row.reason
             assert "lower learning rate" in row.reason
+            assert "Rolled back already: lost at step" in row.reason
 
 
 def test_optuna_is_told_how_trials_ended_and_has_none_that_runs(small: Workplace) -> None:
@@ -221,6 +222,16 @@ def test_mlflow_has_a_run_for_each_trial_and_one_for_the_study(small: Workplace)
     experiment = small.client.get_experiment_by_name("small")
     assert experiment is not None
     assert experiment.tags["mlflow.note.content"].startswith("**Best ")
+
+
+def test_lost_trials_are_rolled_back_once_and_their_pages_say_so(small: Workplace) -> None:
+    for row, run in zip(small.rows(), small.runs(), strict=True):
+        assert row.last is not None
+        lost = row.kind == "diverged"
+        assert row.last.rollbacks == lost
+        assert row.last.lr == row.config.lr / (2 if lost else 1)
+        assert run.data.tags.get("rollbacks") == ("1" if lost else None)
+        assert run.data.tags["mlflow.note.content"].count("lost at step 2 in epoch 1") == lost
 
 
 def test_winner_is_printed_with_all_that_makes_it(small: Workplace, ended: Ended) -> None:

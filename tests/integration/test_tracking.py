@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from tests.trials import DIGEST, EPOCHS, study, trial_config
 from tune_vae import load_vae
 from tune_vae.errors import StorageError
 from tune_vae.science.health import Kind, Verdict
-from tune_vae.science.history import EpochReport
+from tune_vae.science.history import EpochReport, Rollback
 from tune_vae.service.journey import TrialResult
 from tune_vae.service.tracking import EPOCHS_IN_A_REQUEST, MlflowTracker, experiment_link
 from tune_vae.spec.study import StudySpec
@@ -307,6 +307,42 @@ def test_mend_completes_a_run_that_a_kill_left_open(place: Place, shown: int) ->
     assert place.run().info.status == "FINISHED"
     assert place.steps() == [1, 2, 3, 4]
     assert place.run().data.tags["why"] == "healthy"
+
+
+BACK = Rollback(step=153, epoch=7, resumed=6, lr_before=0.1, lr_after=0.05)
+TOLD = f"Rolled back: {BACK}"
+
+
+def test_rollback_is_shown_at_once_and_at_the_end(place: Place) -> None:
+    tracker = place.tracker()
+    show(tracker, place.config(), epochs=2)
+    tracker.roll_back(0, [BACK])
+    wait_for(lambda: place.runs() and "rollbacks" in place.run().data.tags)
+    wait_for(lambda: TOLD in place.run().data.tags["mlflow.note.content"])
+    tracker.conclude(replace(result(), rollbacks=(BACK, BACK)))
+    assert tracker.close()
+    tags = place.run().data.tags
+    assert tags["rollbacks"] == "2"
+    assert tags["mlflow.note.content"].startswith("**healthy**: as it should be\n\n")
+    assert tags["mlflow.note.content"].count(TOLD) == 2
+    assert "--trial 0" in tags["mlflow.note.content"]
+
+
+def test_trial_without_a_rollback_has_no_word_of_one(place: Place) -> None:
+    tracker = place.tracker()
+    show(tracker, place.config())
+    tracker.conclude(result())
+    assert tracker.close()
+    assert "rollbacks" not in place.run().data.tags
+    assert "Rolled back" not in place.run().data.tags["mlflow.note.content"]
+
+
+def test_mend_shows_a_rollback_that_a_kill_kept_from_the_page(place: Place) -> None:
+    tracker = place.tracker()
+    tracker.mend(place.config(), replace(result(), rollbacks=(BACK,)), reports())
+    assert tracker.close()
+    assert place.run().data.tags["rollbacks"] == "1"
+    assert TOLD in place.run().data.tags["mlflow.note.content"]
 
 
 def test_mend_leaves_a_complete_run_as_it_is(place: Place) -> None:

@@ -5,12 +5,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+from tests.trials import trial_config
+from tests.unit.service.fakes import Diary, FakeLedger, FakeTracker
 from tests.unit.spec.studies import study
 from tune_vae import api
 from tune_vae.data import Splits
 from tune_vae.errors import StudyError, StudyFileError
+from tune_vae.science.health import Kind, Limits, Verdict
+from tune_vae.science.history import EpochReport
+from tune_vae.service.journey import run_pack
 from tune_vae.spec.study import StudySpec
+from tune_vae.training.checkpoint import CheckpointStore, load
 
 DEEP = "{conv: {channels: [8, 8, 8, 8, 8]}}"
 SKEWED = """
@@ -109,6 +116,37 @@ def test_training_of_an_open_knob_asks_for_it(
 def test_training_refuses_a_knob_that_does_not_exist(few_digits: Splits) -> None:
     with pytest.raises(StudyFileError, match="unknown key `beta`"):
         api.train(study(), data=few_digits, beta=1.0)
+
+
+@pytest.mark.parametrize(("lr", "ends"), [(0.014, Kind.HEALTHY), (0.02, Kind.DIVERGED)])
+def test_training_alone_is_rolled_back_as_in_a_search(
+    lr: float, ends: Kind, few_digits: Splits, folder: Path
+) -> None:
+    """Both are lost in epoch 2, and one of them again at half its learning rate."""
+    sigma = {"tests.losing:RawVariance": {"start": 2.0}}
+    config = trial_config(0, seed=0, lr=lr, sigma=sigma, batch_size=32, rollbacks=1)
+    store, diary = CheckpointStore(folder, "searched"), Diary()
+    ledger, tracker = FakeLedger(diary, {}), FakeTracker(diary)
+    parts = {"ledger": ledger, "tracker": tracker, "store": store}
+    list(run_pack([config], data=few_digits, limits=Limits(), **parts))
+
+    told: list[tuple[EpochReport, Verdict]] = []
+    alone = api.train(
+        config,
+        data=few_digits,
+        on_epoch=lambda *news: told.append(news),
+        save_to=folder / "again.pt",
+    )
+    assert alone.verdict == ledger.results[0].verdict
+    assert alone.verdict.kind is ends
+    assert alone.history.rollbacks == tracker.rollbacks[0]
+    assert [report for report, _ in told] == alone.history.reports
+    assert [report.lr for report, _ in told] == [lr, *[lr / 2] * (len(told) - 1)]
+    searched, saved = store.last(0), load(folder / "again.pt")
+    assert searched is not None
+    for name in ("theta", "first", "second"):
+        assert torch.equal(searched[name], saved[name])
+    assert saved["rollbacks"] == searched["rollbacks"]
 
 
 def test_trial_of_a_study_that_was_never_begun_is_not_found(folder: Path) -> None:

@@ -174,6 +174,12 @@ class TestLiveView:
             "8 7/20 3.2 8 ✓ healthy 0.562 gaussian·optimal linear ▁▂▄▁▇██ 4/4".split(),
         ]
 
+    def test_running_trial_that_was_rolled_back_is_marked(self) -> None:
+        back = replace(running(8), report=report(7, rollbacks=1))
+        shown = lines(live(snapshot(running=(running(7), back)), width=140))
+        words = {line.split()[0]: line.split()[4:7] for line in shown if "7/20" in line}
+        assert words == {"7": ["✓", "healthy", "0.5"], "8": ["✓", "healthy", "↺"]}
+
     def test_column_follows_the_objective(self) -> None:
         out = live(snapshot(), objective="mse")
         assert any(line.split()[2:3] == ["mse"] for line in lines(out))
@@ -279,6 +285,12 @@ class TestResults:
         assert facts["epoch"] == "19 of 20"
         assert facts["again"].endswith("--trial 3")
         assert facts["load"] == 'tune_vae.load_vae("mlruns/checkpoints/tiny/00003/best.pt")'
+
+    def test_winner_that_was_rolled_back_is_told_with_the_rate_that_it_ended_with(self) -> None:
+        best = report(19, lr=0.0005, rollbacks=1)
+        rolled = shown_results(results(row(0, Kind.HEALTHY, 3.2, best=best)))
+        assert "  lr          0.001  rolled back 1×, lr 0.0005" in rolled
+        assert "  lr          0.001" in shown_results(results(row(0, Kind.HEALTHY, 3.2)))
 
     def test_study_that_is_not_done_can_be_resumed_and_one_that_is_can_be_prolonged(self) -> None:
         assert any("  resume " in line for line in shown_results(results(*ROWS, planned=7)))
@@ -465,6 +477,18 @@ class TestCheck:
         assert "latent_dim 4" in facts["fixed"]
         assert "grad_clip" not in facts["fixed"]
 
+    @pytest.mark.parametrize(
+        ("rollbacks", "told"),
+        [
+            (0, "not finite: within 20 steps · by"),
+            (1, "not finite: within 20 steps, after 1× back to the epoch before at half the lr ·"),
+        ],
+    )
+    def test_end_of_a_lost_trial_follows_from_the_study(
+        self, digits: Splits, rollbacks: int, told: str
+    ) -> None:
+        assert told in facts_of(checked(digits, train=f"{{rollbacks: {rollbacks}}}"))["stops"]
+
     def test_first_trials_are_told_before_there_are_any(self, digits: Splits) -> None:
         assert facts_of(checked(digits))["first"] == (
             "optimal sigma at beta 1 (`known_good: false` leaves them out)"
@@ -491,6 +515,12 @@ class TestTraining:
             line.split() == "epoch 2/20 3.2 bits/dim rate 8 nats ✓ healthy".split()
             for line in shown
         )
+
+    def test_rollback_is_told_in_the_line_of_the_epoch(self) -> None:
+        out = console()
+        with terminal.training(out, config(4)) as on_epoch:
+            on_epoch(report(2, lr=0.005, rollbacks=1), Verdict(Kind.HEALTHY, "fine"))
+        assert lines(out)[-1].endswith("✓ healthy  rolled back 1×, lr 0.005")
 
 
 class TestNote:

@@ -158,19 +158,15 @@ def judge(history: History, limits: Limits) -> Verdict:
 
 def _diverged(history: History) -> Verdict | None:
     last = history.last
-    if not (last.finite and math.isfinite(last.neg_elbo)):
+    if last.lost:
         where = f"at step {last.lost_step}" if last.lost_step else f"in epoch {last.epoch}"
-        return Verdict(
-            Kind.DIVERGED,
-            f"loss not finite {where}{_before(history)}; {_circumstances(last)}. {_calmer(last)}",
-        )
-    if last.skipped >= last.step // last.epoch:
-        return Verdict(
-            Kind.DIVERGED,
-            f"gradient not finite in any step of epoch {last.epoch}; {_circumstances(last)}. "
-            f"{_calmer(last)}",
-        )
-    return None
+        what = f"loss not finite {where}{_before(history)}"
+    elif last.skipped >= last.step // last.epoch:
+        what = f"gradient not finite in any step of epoch {last.epoch}"
+    else:
+        return None
+    earlier = "".join(f" Rolled back already: {one}." for one in history.rollbacks)
+    return Verdict(Kind.DIVERGED, f"{what}; {_circumstances(last)}. {_calmer(last)}{earlier}")
 
 
 def _exploding(history: History, limits: Limits) -> Verdict | None:

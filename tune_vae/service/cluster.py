@@ -13,7 +13,7 @@ import signal
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -46,7 +46,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # noq
 from tune_vae.data import Splits  # noqa: E402
 from tune_vae.errors import StorageError, StudyError, TuneVaeError  # noqa: E402
 from tune_vae.science.health import Verdict  # noqa: E402
-from tune_vae.science.history import EpochReport  # noqa: E402
+from tune_vae.science.history import EpochReport, Rollback  # noqa: E402
 from tune_vae.service.desk import DataFacts, Desk, Snapshot  # noqa: E402
 from tune_vae.service.journey import Decision, TrialResult, run_pack  # noqa: E402
 from tune_vae.spec.study import StudySpec  # noqa: E402
@@ -242,6 +242,10 @@ class _DeskHandle:
 
     def log(self, report: EpochReport, verdict: Verdict) -> None:
         self._desk.log.remote(report, verdict)
+
+    def roll_back(self, trial: int, rollbacks: Sequence[Rollback]) -> None:
+        # Waited for, lest it overtake the end, which says more.
+        ray.get(self._desk.roll_back.remote(trial, rollbacks))
 
     def conclude(self, result: TrialResult) -> None:
         ray.get(self._desk.conclude.remote(result))

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tune_vae.errors import StorageError
 from tune_vae.science.health import Kind, Verdict
-from tune_vae.science.history import EpochReport
+from tune_vae.science.history import EpochReport, Rollback
 from tune_vae.service.journey import Decision, TrialResult, conclusion, history_of
 from tune_vae.service.results import StudyResults, TrialRow
 from tune_vae.spec.study import StudySpec
@@ -166,6 +166,10 @@ class Desk:
     def log(self, report: EpochReport, verdict: Verdict) -> None:
         """See `journey.Tracker.log`."""
         self._tracker.log(report, verdict)
+
+    def roll_back(self, trial: int, rollbacks: Sequence[Rollback]) -> None:
+        """See `journey.Tracker.roll_back`."""
+        self._tracker.roll_back(trial, rollbacks)
 
     def conclude(self, result: TrialResult) -> None:
         """See `journey.Tracker.conclude`."""

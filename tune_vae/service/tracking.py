@@ -17,13 +17,13 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tune_vae.errors import StorageError
 from tune_vae.science.health import Kind, Verdict
-from tune_vae.science.history import EpochReport
+from tune_vae.science.history import EpochReport, Rollback
 from tune_vae.service.journey import TrialResult
 from tune_vae.service.views import LEADERBOARD, saved_views
 from tune_vae.spec import components
@@ -113,6 +113,10 @@ class MlflowTracker:
     def log(self, report: EpochReport, verdict: Verdict) -> None:
         """Show an epoch; one that was shown before is left out."""
         self._jobs.put(lambda: self._log(report))
+
+    def roll_back(self, trial: int, rollbacks: Sequence[Rollback]) -> None:
+        """Show all rollbacks of a trial so far."""
+        self._jobs.put(lambda: self._roll_back(trial, rollbacks))
 
     def conclude(self, result: TrialResult) -> None:
         """Show how a trial ended, with its checkpoints."""
@@ -238,8 +242,8 @@ class MlflowTracker:
                 "tune_vae.trial": str(trial),
                 "tune_vae.data_digest": self._digest,
                 "host": socket.gethostname(),
-                "mlflow.note.content": _repeat(self._spec, trial),
             }
+            | _story(self._spec, trial)
             | ({"tune_vae.known_good": config.known_good} if config.known_good else {}),
         )
         self._log_params(run.info.run_id, config)
@@ -279,6 +283,11 @@ class MlflowTracker:
             metrics = [metric for epoch in part for metric in epoch]
             self._call(self._client.log_batch, self._runs[trial], metrics=metrics)
 
+    def _roll_back(self, trial: int, rollbacks: Sequence[Rollback]) -> None:
+        if trial in self._runs:
+            for key, value in _story(self._spec, trial, rollbacks).items():
+                self._call(self._client.set_tag, self._runs[trial], key, value)
+
     def _conclude(self, result: TrialResult) -> None:
         from mlflow.entities import Metric, RunTag
 
@@ -297,9 +306,8 @@ class MlflowTracker:
             "why": kind.value,
             "verdict": result.verdict.reason[:5000],
             "mlflow.runColor": COLOURS.get(kind, "#888888"),
-            "mlflow.note.content": f"**{kind.value}**: {result.verdict.reason}\n\n"
-            + _repeat(self._spec, result.trial),
         }
+        tags |= _story(self._spec, result.trial, result.rollbacks, result.verdict)
         self._call(
             self._client.log_batch,
             run,
@@ -453,8 +461,19 @@ def _short_decoder(config: TrialConfig) -> str:
     return f"{short}-{components.split(config.sigma)[0][:3]}" if config.sigma else short
 
 
-def _repeat(spec: StudySpec, trial: int) -> str:
-    return f"Train it again: `tune-vae train {spec.file} --trial {trial}`"
+def _story(
+    spec: StudySpec,
+    trial: int,
+    rollbacks: Sequence[Rollback] = (),
+    verdict: Verdict | None = None,
+) -> dict[str, str]:
+    """Tags that tell what became of a trial: its note, and how often it was rolled back."""
+    end = f"**{verdict.kind.value}**: {verdict.reason}" if verdict else ""
+    # A trial that was lost again says so itself.
+    backs = [f"Rolled back: {back}" for back in rollbacks if str(back) not in end]
+    again = f"Train it again: `tune-vae train {spec.file} --trial {trial}`"
+    note = {"mlflow.note.content": "\n\n".join(filter(None, [end, *backs, again]))}
+    return note | ({"rollbacks": str(len(rollbacks))} if rollbacks else {})
 
 
 def _params(config: TrialConfig) -> dict[str, str]:

@@ -39,11 +39,14 @@ class Training(_Section):
         epochs: Passes over the training images.
         pack: Trials that one worker trains as one program; 1 for one by one.
         seed: Seed of the whole study: weights, data order, noise and what is suggested.
+        rollbacks: How often a trial whose loss is lost goes back to the epoch before, at half
+            its learning rate, before it ends.
     """
 
     epochs: int = Field(default=40, ge=1, le=1_000_000)
     pack: int = Field(default=1, ge=1, le=1024)
     seed: int = Field(default=0, ge=0, lt=2**63)
+    rollbacks: int = Field(default=1, ge=0, le=100)
 
 
 class Budget(_Section):

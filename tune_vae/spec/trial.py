@@ -33,6 +33,7 @@ class TrialConfig(BaseModel):
         epochs, batch_size: Length of the training and images per step.
         objective: What the study minimises.
         known_good: Which constant of the literature it tries, if any; see `spec.known_good`.
+        rollbacks: How often it may be rolled back; see `spec.study.Training`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -62,6 +63,7 @@ class TrialConfig(BaseModel):
     kl_target: float = 0.0
     init_scale: float = 1.0
     known_good: str = ""
+    rollbacks: int = 0
 
     @classmethod
     def of(
@@ -89,6 +91,7 @@ class TrialConfig(BaseModel):
             epochs=spec.train.epochs,
             objective=spec.objective,
             known_good=known_good,
+            rollbacks=spec.train.rollbacks,
             # Infinity has no place in JSON.
             **(
                 drawn

@@ -4,6 +4,7 @@ import contextlib
 import os
 import re
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import torch
 
 from tune_vae.errors import CheckpointError, StorageError
 
-__all__ = ["CheckpointStore", "load", "save"]
+__all__ = ["Checkpoint", "CheckpointStore", "is_sound", "load", "save"]
 
 Checkpoint = dict[str, Any]
 """Tensors and plain values only: what `Trainer.state` gives, and the reports so far."""
@@ -60,6 +61,13 @@ def load(path: Path) -> Checkpoint:
     return checkpoint
 
 
+def is_sound(checkpoint: Checkpoint) -> bool:
+    """Whether training can go on: the member is alive and its every number finite."""
+    values = (*checkpoint.values(), *checkpoint["buffers"].values())
+    tensors = [value for value in values if isinstance(value, torch.Tensor)]
+    return bool(checkpoint["alive"]) and all(bool(one.isfinite().all()) for one in tensors)
+
+
 class CheckpointStore:
     """The folder of one study: `<trial>/best.pt`, `<trial>/last.pt`, `<trial>/previous.pt`.
 
@@ -89,10 +97,16 @@ class CheckpointStore:
 
     def last(self, trial: int) -> Checkpoint | None:
         """The newest checkpoint that can be read, or None when there is none."""
+        return next(self._newest(trial), None)
+
+    def last_sound(self, trial: int) -> Checkpoint | None:
+        """The newest from which training can go on, or None when there is none."""
+        return next(filter(is_sound, self._newest(trial)), None)
+
+    def _newest(self, trial: int) -> Iterator[Checkpoint]:
         for name in ("last", "previous"):
             with contextlib.suppress(CheckpointError):
-                return load(self.path(trial, name))
-        return None
+                yield load(self.path(trial, name))
 
     def best(self, trial: int) -> Checkpoint | None:
         """The checkpoint of the best epoch, or None when there is none that can be read."""

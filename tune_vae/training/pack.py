@@ -231,6 +231,17 @@ class Pack:
             "buffers": {name: value[k].cpu().clone() for name, value in self.buffers.items()},
         }
 
+    def put(self, k: int, row: Row, knobs: Knobs) -> None:
+        """Give member k another state and other knobs; the others stay as they are."""
+        self.theta_KP[k] = row["theta"]
+        first, second, updates = self.adam
+        first[k], second[k], updates[k] = row["first"], row["second"], row["updates"]
+        self.alive_K[k] = row["alive"]
+        for name, value in self.buffers.items():
+            value[k] = row["buffers"][name]
+        self.knobs = (*self.knobs[:k], knobs, *self.knobs[k + 1 :])
+        self._knobs_to_device()
+
     def keep(self, members: Sequence[int]) -> None:
         """Go on with these members only; their rows are bit for bit what they were."""
         index = torch.tensor(list(members), device=self.theta_KP.device)

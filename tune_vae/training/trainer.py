@@ -11,7 +11,7 @@ import hashlib
 import math
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 import torch
@@ -21,7 +21,7 @@ from tune_vae.data import Splits, scale
 from tune_vae.errors import CheckpointError, DataError
 from tune_vae.science.elbo import bits_per_dim
 from tune_vae.science.evaluation import ACTIVE_VARIANCE, calibrated_log_sigma, score
-from tune_vae.science.history import COMPARABLE_WEIGHT, EpochReport
+from tune_vae.science.history import COMPARABLE_WEIGHT, EpochReport, Rollback
 from tune_vae.science.likelihoods import Likelihood
 from tune_vae.science.networks import Network
 from tune_vae.science.priors import Prior
@@ -31,9 +31,10 @@ from tune_vae.science.sigmas import Sigma
 from tune_vae.science.signals import PROBES, Signals, signals, spectral_peak
 from tune_vae.science.vae import VAE
 from tune_vae.training.appraisal import Appraisal, Appraiser
-from tune_vae.training.pack import Knobs, Pack, fresh_row
+from tune_vae.training.lookout import LOOK_STEPS, Lookout
+from tune_vae.training.pack import Knobs, Pack, Row, fresh_row
 
-__all__ = ["Member", "Trainer", "build_vae", "restored_vae"]
+__all__ = ["Member", "Trainer", "build_vae", "restored_vae", "rollbacks_of"]
 
 CALIBRATION_IMAGES = 256
 SPECTRUM_IMAGES = 512
@@ -45,6 +46,8 @@ EVALUATION_OUTPUTS = 2**23
 fill the memory."""
 NOISE_CHUNK = 64
 """Steps whose noise is drawn at once, which bounds the memory it takes."""
+ROLLBACK_LR = 0.5
+"""Factor on the learning rate of a member that is rolled back."""
 
 
 @dataclass(frozen=True)
@@ -124,11 +127,18 @@ def restored_vae(member: Member, shape: tuple[int, int, int], state: Mapping[str
     return vae.eval()
 
 
+def rollbacks_of(state: Mapping[str, Any] | None) -> tuple[Rollback, ...]:
+    """What a member went through to get to a state; nothing if an earlier version wrote it."""
+    return tuple(Rollback(**one) for one in (state or {}).get("rollbacks", ()))
+
+
 class Trainer:
     """Trains the members of one pack; iterate over it, one epoch at a time.
 
     Each turn yields the reports of the living members. Between two turns the caller may
-    `retire` members and take their `state`.
+    `retire` members, `roll_back` those whose loss is lost, and take their `state`.
+
+    An epoch ends early when no member is alive any more: 20 steps after the last loss at most.
 
     Arguments:
         members: Members of equal pack key.
@@ -177,36 +187,40 @@ class Trainer:
         self._appraiser = Appraiser(data, self._device)
         self._train = data.train.to(self._device)
         self._validation = data.validation.to(self._device)
-        self._resume_rows(resume or {})
+        states = resume or {}
+        self._epochs = [_epochs_of(states.get(member.trial)) for member in members]
+        self._rollbacks = {m.trial: rollbacks_of(states.get(m.trial)) for m in members}
+        template = build_vae(members[0], data.shape).to(self._device, dtype)
+        rows = [self._row(member, states.get(member.trial)) for member in members]
+        self._pack = Pack(template, rows, [self._knobs(member) for member in members])
         self._weights = {member.trial: self._kl_weights(member) for member in members}
         self._ahead = {trial: _lowest_ahead(weight) for trial, weight in self._weights.items()}
         peak = spectral_peak(scale(data.train[:SPECTRUM_IMAGES], data.levels)).item()
         self._spectral_peak = peak if math.isfinite(peak) else None
         self._retired: set[int] = set()
 
-    def _resume_rows(self, resume: Mapping[int, Mapping[str, Any]]) -> None:
-        rows, self._epochs = [], []
-        for member in self._members:
-            vae = build_vae(member, self._data.shape).to(self._dtype)
-            row, state = fresh_row(vae), resume.get(member.trial)
-            if state:
-                if _contents(state) != _contents(row):
-                    raise CheckpointError(
-                        f"the checkpoint of trial {member.trial} holds another model: "
-                        f"{_contents(state)} instead of {_contents(row)}"
-                    )
-                row = {key: state[key] for key in row}
-            rows.append(
-                {
-                    key: {name: b.to(self._device) for name, b in value.items()}
-                    if isinstance(value, dict)
-                    else value.to(self._device)
-                    for key, value in row.items()
-                }
-            )
-            self._epochs.append(int(state["epoch"]) if state else 0)
-        template = build_vae(self._members[0], self._data.shape).to(self._device, self._dtype)
-        self._pack = Pack(template, rows, [member.knobs() for member in self._members])
+    def _row(self, member: Member, state: Mapping[str, Any] | None) -> Row:
+        """A member's part of a state, or the one it begins with, on the device."""
+        row = fresh_row(build_vae(member, self._data.shape).to(self._dtype))
+        if state:
+            if _contents(state) != _contents(row):
+                raise CheckpointError(
+                    f"the checkpoint of trial {member.trial} holds another model: "
+                    f"{_contents(state)} instead of {_contents(row)}"
+                )
+            row = {key: state[key] for key in row}
+        return {
+            key: {name: b.to(self._device) for name, b in value.items()}
+            if isinstance(value, dict)
+            else value.to(self._device)
+            for key, value in row.items()
+        }
+
+    def _lr(self, member: Member) -> float:
+        return member.lr * ROLLBACK_LR ** len(self._rollbacks[member.trial])
+
+    def _knobs(self, member: Member) -> Knobs:
+        return replace(member.knobs(), lr=self._lr(member))
 
     @property
     def living(self) -> list[int]:
@@ -221,6 +235,28 @@ class Trainer:
         """Let a member go; its place is freed before the next epoch."""
         self._retired.add(trial)
 
+    def roll_back(self, lost: EpochReport, state: Mapping[str, Any] | None) -> None:
+        """Take a member that was lost back to an earlier epoch, at half its learning rate.
+
+        It runs the same batches with the same noise again. The others stay as they are.
+
+        Arguments:
+            lost: The report that told the loss.
+            state: From `state`, before the loss; None to begin again.
+        """
+        k = self._index(lost.trial)
+        member = self._members[k]
+        self._epochs[k] = _epochs_of(state)
+        rollback = Rollback(
+            step=lost.lost_step,
+            epoch=lost.epoch,
+            resumed=self._epochs[k],
+            lr_before=lost.lr,
+            lr_after=lost.lr * ROLLBACK_LR,
+        )
+        self._rollbacks[lost.trial] += (rollback,)
+        self._pack.put(k, self._row(member, state), self._knobs(member))
+
     def state(self, trial: int) -> dict[str, Any]:
         """Everything needed to go on with a member, as tensors and plain values on the host.
 
@@ -232,6 +268,7 @@ class Trainer:
             "trial": trial,
             "seed": member.seed,
             "epoch": self._epochs[k],
+            "rollbacks": [asdict(rollback) for rollback in self._rollbacks[trial]],
             "config": member.config,
         }
 
@@ -268,7 +305,7 @@ class Trainer:
                 for member, epoch in zip(self._members, self._epochs, strict=True)
             ]
         )
-        measured, alive_K = [], self._pack.alive_K
+        measured, alive_K, lookout = [], self._pack.alive_K, Lookout()
         for step in range(self._steps):
             if step % NOISE_CHUNK == 0:
                 noise_KTBM = self._noise(step)
@@ -280,6 +317,8 @@ class Trainer:
                     weight_KT[:, step],
                 )
             )
+            if (step + 1) % LOOK_STEPS == 0 and lookout.all_lost(self._pack.alive_K):
+                break
         self._epochs = [epoch + 1 for epoch in self._epochs]
         return self._reports(torch.stack(measured, dim=1), weight_KT, alive_K, begin)
 
@@ -342,18 +381,20 @@ class Trainer:
         seconds: float,
     ) -> EpochReport:
         member, epoch = self._members[k], self._epochs[k]
+        before = (epoch - 1) * self._steps
         train_rate, train_distortion, grad_norm, skipped, finite, *schedule = training
         weight, weight_low, full_steps, alive, alive_steps = schedule
         sigma, active, *rates = scored[4:]
-        lost = alive and alive_steps < self._steps
+        # An epoch that ends before its time is one in which all were lost.
+        lost = before + int(alive_steps) + 1 if alive and alive_steps < self._steps else None
         return EpochReport(
             trial=member.trial,
             epoch=epoch,
-            step=epoch * self._steps,
+            step=lost or before + self._steps,
             kl_weight=weight,
             kl_weight_low=weight_low,
             beta=member.beta * weight,
-            lr=member.lr,
+            lr=self._lr(member),
             train_rate_nats=train_rate,
             train_distortion_nats=train_distortion,
             grad_norm=grad_norm,
@@ -366,8 +407,9 @@ class Trainer:
             seconds=seconds,
             full_steps=int(full_steps),
             kl_weight_ahead=self._ahead[member.trial][epoch - 1],
-            lost_step=(epoch - 1) * self._steps + int(alive_steps) + 1 if lost else None,
+            lost_step=lost,
             spectral_peak=self._spectral_peak,
+            rollbacks=len(self._rollbacks[member.trial]),
             **_known(signs),
             **self._dear_scores(member),
         )
@@ -485,6 +527,10 @@ def _lowest_ahead(weight: Tensor) -> list[float]:
     """After each epoch, the lowest of the KL weights `[epochs, T]` still to come."""
     lowest = [*weight.amin(1).tolist(), 1.0]
     return [min(lowest[epoch:]) for epoch in range(1, len(lowest))]
+
+
+def _epochs_of(state: Mapping[str, Any] | None) -> int:
+    return int(state["epoch"]) if state else 0
 
 
 def _contents(row: Mapping[str, Any]) -> str:

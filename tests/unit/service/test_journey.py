@@ -21,6 +21,7 @@ from tune_vae.training.trainer import restored_vae
 
 HOPELESS = Decision(stop=True, verdict=Verdict(Kind.HOPELESS, "far behind"))
 LOST = Decision(stop=True, verdict=None)
+RAW = {"tests.losing:RawVariance": {"start": 2.0}}
 
 
 def collapsing(trial: int = 0) -> TrialConfig:
@@ -30,6 +31,22 @@ def collapsing(trial: int = 0) -> TrialConfig:
 
 def diverging(trial: int = 0) -> TrialConfig:
     return config(trial, lr=1e12)
+
+
+def losing(trial: int = 0, **changes: object) -> TrialConfig:
+    """Lost at step 15 in epoch 2, and not at half the learning rate."""
+    settings = {"seed": 0, "batch_size": 32, "lr": 0.014, "sigma": RAW, "rollbacks": 1}
+    return config(trial, **(settings | changes))
+
+
+def losing_at_once(trial: int = 0) -> TrialConfig:
+    """Lost in epoch 1, and not at half the learning rate."""
+    return losing(trial, lr=0.026, sigma={"tests.losing:RawVariance": {"start": 1.0}})
+
+
+def losing_twice(trial: int = 0) -> TrialConfig:
+    """Lost in epoch 2, also at half the learning rate."""
+    return losing(trial, lr=0.02)
 
 
 @dataclass
@@ -317,3 +334,145 @@ def test_finished_trial_is_appraised_at_its_best_epoch(stage: Stage) -> None:
     assert best["epoch"] == finished.best.epoch
     vae = restored_vae(config(0).member(), stage.data.shape, best)
     assert finished.appraisal == Appraiser(stage.data).appraise(vae).known()
+
+
+def told(stage: Stage, trial: int = 0) -> list[tuple[int, float, int]]:
+    """Epoch, learning rate and rollbacks of each epoch that the tracker shows."""
+    return [(r.epoch, r.lr, r.rollbacks) for r in stage.tracker.curves[trial].values()]
+
+
+def test_lost_trial_is_rolled_back_once_and_finishes(stage: Stage) -> None:
+    assert stage.run(losing()) == EPOCHS + 1
+    (result,) = stage.ledger.results
+    assert result.verdict.kind is Kind.HEALTHY
+    assert result.finished
+    assert result.rollbacks == stage.tracker.rollbacks[0]
+    assert [str(one) for one in result.rollbacks] == [
+        "lost at step 15 in epoch 2, lr 0.014 → 0.007, went on from epoch 1"
+    ]
+    assert told(stage) == [(1, 0.014, 0), (2, 0.007, 1), (3, 0.007, 1), (4, 0.007, 1)]
+
+
+def test_lost_epoch_is_told_to_nobody_as_an_epoch(stage: Stage) -> None:
+    stage.run(losing())
+    assert stage.diary.events == [
+        ("report", 0, 1),
+        ("log", 0, 1),
+        ("roll back", 0, 2),
+        *((call, 0, epoch) for epoch in (2, 3, 4) for call in ("report", "log")),
+        ("conclude", 0, 4),
+        ("commit", 0, 4),
+    ]
+    last = stage.store.last(0)
+    assert last is not None
+    assert [report["finite"] for report in last["reports"]] == [True] * EPOCHS
+
+
+def test_trial_that_is_lost_in_its_first_epoch_begins_again(stage: Stage) -> None:
+    stage.run(losing_at_once())
+    (result,) = stage.ledger.results
+    assert result.finished
+    assert not result.verdict.kind.fatal
+    assert [str(one) for one in result.rollbacks] == [
+        "lost at step 5 in epoch 1, lr 0.026 → 0.013, began again"
+    ]
+    assert told(stage) == [(epoch + 1, 0.013, 1) for epoch in range(EPOCHS)]
+
+
+def test_trial_that_is_lost_again_ends_diverged_and_says_so(stage: Stage) -> None:
+    assert stage.run(losing_twice()) == 3
+    (result,) = stage.ledger.results
+    assert result.verdict.kind is Kind.DIVERGED
+    assert not result.finished
+    assert result.last.epoch == 2
+    assert result.last.lr == 0.01
+    assert result.verdict.reason.endswith(
+        "Rolled back already: lost at step 11 in epoch 2, lr 0.02 → 0.01, went on from epoch 1."
+    )
+
+
+@pytest.mark.parametrize("rollbacks", [0, 1, 2])
+def test_trial_is_rolled_back_as_often_as_it_may_be(stage: Stage, rollbacks: int) -> None:
+    stage.run(losing(lr=1e12, rollbacks=rollbacks))
+    (result,) = stage.ledger.results
+    assert result.verdict.kind is Kind.DIVERGED
+    assert result.last.rollbacks == len(result.rollbacks) == rollbacks
+    assert result.last.lr == 1e12 / 2**rollbacks
+    assert len(stage.diary.of("roll back")) == rollbacks
+    assert ("Rolled back already" in result.verdict.reason) is (rollbacks > 0)
+
+
+@pytest.mark.parametrize(
+    "trial",
+    [losing(), losing_at_once(), losing_twice()],
+    ids=["epoch 2", "epoch 1", "twice"],
+)
+def test_kill_at_any_moment_around_a_rollback_changes_no_bit(
+    few_digits: Splits, tmp_path: Path, undisturbed: Stage, trial: TrialConfig
+) -> None:
+    turns = undisturbed.run(trial)
+    (expected,) = undisturbed.ledger.results
+    events = undisturbed.diary.of("report", "roll back", "commit")
+    for number, event in enumerate(events):
+        stage = Stage(few_digits, tmp_path / str(number))
+        stage.run_until_killed(event, trial)
+        # The turn in which a call is killed had been saved before.
+        assert stage.run(trial) == turns - min(number + 1, turns)
+        assert stage.curve(0) == undisturbed.curve(0)
+        assert same_weights(stage, undisturbed, 0)
+        assert stage.tracker.rollbacks == undisturbed.tracker.rollbacks
+        (result,) = stage.ledger.results
+        assert result.verdict == expected.verdict
+        assert result.rollbacks == expected.rollbacks
+        assert result.values == expected.values
+
+
+@pytest.mark.parametrize("turn", range(1, EPOCHS + 1))
+def test_trial_that_is_taken_up_between_two_epochs_keeps_its_rollback(
+    stage: Stage, undisturbed: Stage, turn: int
+) -> None:
+    undisturbed.run(losing())
+    journey = stage.journey(losing())
+    for _ in range(turn):
+        next(journey)
+    assert stage.run(losing()) == EPOCHS + 1 - turn
+    assert stage.curve(0) == undisturbed.curve(0)
+    assert same_weights(stage, undisturbed, 0)
+
+
+def test_torn_checkpoint_of_a_rollback_is_made_again(stage: Stage, undisturbed: Stage) -> None:
+    undisturbed.run(losing())
+    stage.run_until_killed(("roll back", 0, 2), losing())
+    torn = stage.store.path(0, "last")
+    torn.write_bytes(torn.read_bytes()[:-100])
+    assert stage.run(losing()) == EPOCHS
+    assert stage.curve(0) == undisturbed.curve(0)
+    assert stage.tracker.rollbacks == undisturbed.tracker.rollbacks
+
+
+def test_neighbours_of_a_trial_that_is_rolled_back_end_as_they_would_alone(
+    stage: Stage, undisturbed: Stage
+) -> None:
+    pack = [losing(0, seed=5, lr=0.006), losing(1), losing_twice(2)]
+    for one in pack:
+        undisturbed.run(one)
+    assert stage.run(*pack) == EPOCHS + 1
+    assert set(stage.tracker.rollbacks) == {1, 2}
+    assert stage.tracker.rollbacks == undisturbed.tracker.rollbacks
+    ended = {result.trial: result for result in stage.ledger.results}
+    for expected in undisturbed.ledger.results:
+        assert ended[expected.trial].verdict.kind is expected.verdict.kind
+        assert told(stage, expected.trial) == told(undisturbed, expected.trial)
+        assert ended[expected.trial].values == pytest.approx(expected.values, rel=1e-4)
+
+
+def test_rollback_is_from_the_newest_checkpoint_that_is_sound(stage: Stage) -> None:
+    journey = stage.journey(losing())
+    next(journey)
+    last = stage.store.last(0)
+    assert last is not None
+    stage.store.save_last(0, last | {"theta": last["theta"] * torch.nan})
+    next(journey)
+    (back,) = stage.tracker.rollbacks[0]
+    assert back.resumed == 1
+    assert len(list(journey)) == EPOCHS - 1

@@ -64,7 +64,7 @@ def test_what_a_study_says_is_taken() -> None:
     spec = study(
         data="{digits: {split_seed: 3}}",
         objective="[rate_nats, mse]",
-        train="{epochs: 7, pack: 4, seed: 11, batch_size: 32}",
+        train="{epochs: 7, pack: 4, seed: 11, rollbacks: 3, batch_size: 32}",
         health="{rate_nats: 0.5, steps: 10}",
         budget="{trials: 5, hours: 1.5, gpus_per_trial: 0, concurrency: 2, retries: 0}",
         sampler="{QMCSampler: {scramble: true}}",
@@ -74,7 +74,7 @@ def test_what_a_study_says_is_taken() -> None:
     )
     assert spec.dataset() == Digits(split_seed=3)
     assert spec.objective == ("rate_nats", "mse")
-    assert spec.train == Training(epochs=7, pack=4, seed=11)
+    assert spec.train == Training(epochs=7, pack=4, seed=11, rollbacks=3)
     assert spec.knobs["batch_size"] == Fixed(32)
     assert spec.health == replace(Limits(), rate_nats=0.5, steps=10)
     assert spec.budget == Budget(trials=5, hours=1.5, gpus_per_trial=0, concurrency=2, retries=0)
@@ -155,6 +155,7 @@ def test_top_level_key_in_a_section_is_sent_home() -> None:
         ("train", "epochs", "true", "must be a whole number, got `true`"),
         ("train", "epochs", "'9'", "must be a whole number, got `'9'`"),
         ("train", "pack", "0", "greater than or equal to 1"),
+        ("train", "rollbacks", "-1", "greater than or equal to 0"),
         ("train", "seed", str(2**63), "less than 9223372036854775808"),
         ("budget", "trials", ".nan", "must be a whole number, got `.nan`"),
         ("budget", "hours", "0", "greater than 0"),
@@ -311,6 +312,7 @@ def test_digest_stays_when_only_budget_or_places_change(key: str, value: str) ->
     ("one", "other", "same"),
     [
         ("{epochs: 40}", "{epochs: 40, pack: 8}", True),
+        ("{epochs: 40}", "{epochs: 40, rollbacks: 0}", True),
         ("{seed: 1}", "{seed: 2}", False),
         ("{batch_size: 32}", "{batch_size: 64}", False),
         ("{}", "{epochs: 40, seed: 0, batch_size: 128}", True),

@@ -98,6 +98,14 @@ def test_no_clipping_is_null_in_json_and_infinite_in_the_member() -> None:
     assert config(grad_clip=2.0).member().grad_clip == 2.0
 
 
+def test_trials_of_a_study_are_rolled_back_once_and_those_of_earlier_versions_never() -> None:
+    assert config().rollbacks == 1
+    assert config(study(train="{rollbacks: 0}")).rollbacks == 0
+    earlier = config().model_dump()
+    del earlier["rollbacks"]
+    assert TrialConfig.model_validate(earlier).rollbacks == 0
+
+
 def test_every_trial_of_a_study_has_a_seed_of_its_own() -> None:
     seeds = [config(trial=trial).seed for trial in range(200)]
     assert len(set(seeds)) == 200

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from tune_vae.errors import CheckpointError, StorageError
-from tune_vae.training.checkpoint import CheckpointStore, load, save
+from tune_vae.training.checkpoint import CheckpointStore, is_sound, load, save
 
 CHECKPOINT = {
     "theta": torch.arange(2000, dtype=torch.float64),
@@ -171,6 +171,34 @@ def test_torn_last_checkpoint_is_replaced_by_the_previous(tmp_path: Path) -> Non
     assert store.last(0)["epoch"] == 1
     os.truncate(store.path(0, "previous"), 100)
     assert store.last(0) is None
+
+
+UNSOUND = {
+    "dead": {"alive": torch.tensor(False)},
+    "theta": {"theta": torch.tensor([1.0, torch.inf])},
+    "moment": {"second": torch.tensor([torch.nan])},
+    "buffer": {"buffers": {"variance": torch.tensor(torch.nan), "seed": torch.tensor(3)}},
+}
+
+
+def test_training_goes_on_from_the_newest_that_is_sound(tmp_path: Path) -> None:
+    store = CheckpointStore(tmp_path, "study")
+    assert store.last_sound(4) is None
+    store.save_last(4, checkpoint(1))
+    store.save_last(4, checkpoint(2))
+    assert store.last_sound(4)["epoch"] == 2
+
+
+@pytest.mark.parametrize("fault", UNSOUND)
+def test_state_of_a_lost_member_is_not_gone_on_from(tmp_path: Path, fault: str) -> None:
+    store = CheckpointStore(tmp_path, "study")
+    store.save_last(4, checkpoint(1))
+    store.save_last(4, checkpoint(2) | UNSOUND[fault])
+    assert not is_sound(checkpoint(2) | UNSOUND[fault])
+    assert store.last(4)["epoch"] == 2
+    assert store.last_sound(4)["epoch"] == 1
+    store.save_last(4, checkpoint(3) | UNSOUND[fault])
+    assert store.last_sound(4) is None
 
 
 def test_trial_goes_on_saving_after_a_torn_file(tmp_path: Path) -> None:
