@@ -21,7 +21,7 @@ from mlflow.entities import Run
 from optuna.trial import FrozenTrial, TrialState
 
 from tune_vae.service.ledger import read_rows
-from tune_vae.service.results import TrialRow
+from tune_vae.service.rows import TrialRow
 from tune_vae.spec.study import Storage, StudySpec
 
 COMMAND = Path(sys.executable).with_name("tune-vae")

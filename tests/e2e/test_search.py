@@ -16,7 +16,7 @@ import tune_vae
 from tests.searching import Ended, Workplace, copy_database, kill, wait_until
 from tests.stores import MLFLOW_WARNINGS
 from tune_vae.service.ledger import OptunaLedger
-from tune_vae.service.results import TrialRow
+from tune_vae.service.rows import TrialRow
 from tune_vae.spec.study import StudySpec
 
 pytestmark = MLFLOW_WARNINGS

@@ -10,7 +10,7 @@ import pytest
 
 from tests.searching import Workplace, copy_database, kill, wait_until
 from tests.stores import MLFLOW_WARNINGS
-from tune_vae.service.results import TrialRow
+from tune_vae.service.rows import TrialRow
 from tune_vae.training.checkpoint import CheckpointStore
 
 pytestmark = [

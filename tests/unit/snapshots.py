@@ -8,7 +8,8 @@ from tests.factories import report
 from tests.unit.spec.studies import study
 from tune_vae.science.health import Kind, Verdict
 from tune_vae.service.desk import Ended, Running, Snapshot
-from tune_vae.service.results import StudyResults, TrialRow
+from tune_vae.service.results import StudyResults
+from tune_vae.service.rows import TrialRow
 from tune_vae.spec.study import StudySpec
 from tune_vae.spec.trial import TrialConfig
 

@@ -7,7 +7,8 @@ import pytest
 
 from tests.trials import trial_config
 from tune_vae.science.health import Kind
-from tune_vae.service.results import StudyResults, TrialRow
+from tune_vae.service.results import StudyResults
+from tune_vae.service.rows import TrialRow
 
 
 def row(trial: int, *values: float, kind: str = "healthy", state: str = "ended") -> TrialRow:
