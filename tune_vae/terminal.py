@@ -341,7 +341,8 @@ def show_results(out: Console, results: "StudyResults", spec: "StudySpec") -> No
     if results.finalists:
         out.print("\n[b]Finalists, with other seeds[/]")
         out.print(_finalist_table(results))
-    out.print(certainty(results))
+    if results.front:
+        out.print(certainty(results))
     out.print()
     out.print(_counts(results), f"[dim]of {results.planned} trials[/]")
     _next_steps(out, results, spec)
@@ -349,24 +350,21 @@ def show_results(out: Console, results: "StudyResults", spec: "StudySpec") -> No
 
 def _finalist_table(results: "StudyResults") -> Table:
     table = _plain_table()
-    means = [f"{_short_name(name)}, mean ± s.e." for name in results.objective]
-    for name in ("trial", *means, "seeds", "in the search"):
-        table.add_column(name, justify="right")
-    for name in ("lost", "beta_norm", "decoder", "schedule", "lr"):
+    means = [f"{_short_name(name)} ± s.e." for name in results.objective]
+    for name in ("trial", *means, "seeds", "searched", "beta_norm"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for name in ("decoder", "lost"):
         table.add_column(name)
     for one in results.finalists:
-        row, config = one.row, one.row.config
         ended = sum(repeat.ended for repeat in one.repeats)
         table.add_row(
-            str(row.trial),
-            *(map(str, one.estimates) if one.estimates else ["none"] * len(means)),
+            str(one.row.trial),
+            *(map(str, one.estimates) if one.estimates else ["no mean"] * len(means)),
             f"{ended} of {len(one.repeats)}",
-            ", ".join(f"{value:.4f}" for value in row.values),
+            ", ".join(f"{value:.4f}" for value in one.row.values),
+            f"{one.row.config.beta_norm:.4g}",
+            one.row.config.decoder,
             one.lost,
-            f"{config.beta_norm:.4g}",
-            config.decoder,
-            config.schedule_name,
-            f"{config.lr:.2g}",
         )
     return table
 

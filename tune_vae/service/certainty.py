@@ -45,16 +45,16 @@ def _of_winner(results: StudyResults) -> str:
         return f"Trial {best} alone has a value for every seed."
     gaps = [(other.row.trial, first.differences(other)[0]) for other in rivals]
     if results.proven:
-        return f"Trial {best} is better than {_listed(gaps)} ({_MEASURE})."
+        return f"Trial {best} is better {_listed('than', gaps)} ({_MEASURE})."
     close = [(trial, gap) for trial, gap in gaps if not gap.real]
-    return f"Trial {best} cannot be told apart from {_listed(close)} ({_MEASURE})."
+    return f"Trial {best} cannot be told apart {_listed('from', close)} ({_MEASURE})."
 
 
-_MEASURE = f"differences of the means over other seeds, {LEVEL:.0%} Welch intervals"
+_MEASURE = f"means over other seeds, {LEVEL:.0%} Welch intervals"
 
 
-def _listed(gaps: list[tuple[int, Difference]]) -> str:
-    return " and ".join(f"trial {trial} by {gap}" for trial, gap in gaps)
+def _listed(word: str, gaps: list[tuple[int, Difference]]) -> str:
+    return ", ".join(f"{word} trial {trial}: difference {gap}" for trial, gap in gaps)
 
 
 def _of_front(objective: tuple[str, ...], finalists: list[Finalist]) -> str:

@@ -66,7 +66,7 @@ class Difference:
     half_width: float
 
     def __str__(self) -> str:
-        return f"{self.mean:.3g} ± {self.half_width:.3g}"
+        return f"{self.mean:.3g} ± {self.half_width:.2g}"
 
     @property
     def real(self) -> bool:
@@ -92,27 +92,19 @@ def difference(one: Estimate, other: Estimate) -> Difference:
 
 
 def _quantile(freedom: float) -> float:
-    """Where Student's t of so many degrees of freedom, at least 1, holds `LEVEL` around 0."""
-    low, high = 0.0, 0.5 * math.pi
-    while high - low > 1e-12:
-        angle = 0.5 * (low + high)
-        low, high = (angle, high) if _share_within(angle, freedom) < LEVEL else (low, angle)
-    return math.sqrt(freedom) * math.tan(low)
+    r"""Where Student's t of so many degrees of freedom, at least 1, holds `LEVEL` around 0.
 
-
-def _share_within(angle: float, freedom: float) -> float:
-    r"""Probability that :math:`|t| < \sqrt\nu \tan\theta`.
-
-    Substituted so, Student's density is a constant times :math:`\cos^{\nu - 1} \theta`, which a
-    midpoint rule integrates.
+    In the angle of :math:`t = \sqrt\nu \tan\theta` its density is a constant times
+    :math:`\cos^{\nu - 1} \theta`, which is summed up by the midpoint rule.
     """
-    steps = 512
-    width = angle / steps
-    area = width * math.fsum(
-        math.cos((step + 0.5) * width) ** (freedom - 1) for step in range(steps)
-    )
+    steps = 4096
+    width = 0.5 * math.pi / steps
     log_constant = math.lgamma((freedom + 1) / 2) - math.lgamma(freedom / 2)
-    return 2 * math.exp(log_constant) / math.sqrt(math.pi) * area
+    top = 2 * width * math.exp(log_constant) / math.sqrt(math.pi)
+    step, left = 0, LEVEL
+    while (share := top * math.cos((step + 0.5) * width) ** (freedom - 1)) < left:
+        step, left = step + 1, left - share
+    return math.sqrt(freedom) * math.tan((step + left / share) * width)
 
 
 @dataclass(frozen=True)
@@ -144,11 +136,13 @@ class Finalist:
     @property
     def lost(self) -> str:
         """How seeds ended without a value, as in `1 of 3 seeds collapsed`; empty if none did."""
-        kinds = Counter(row.kind for row in self.repeats if row.ended and not row.scored)
-        seeds = len(self.repeats) + 1
-        return ", ".join(
-            f"{count} of {seeds} seeds {kind.replace('_', ' ')}" for kind, count in kinds.items()
+        kinds = Counter(
+            row.kind.replace("_", " ") + " without a value" * row.finished
+            for row in self.repeats
+            if row.ended and not row.scored
         )
+        seeds = len(self.repeats) + 1
+        return ", ".join(f"{count} of {seeds} seeds {kind}" for kind, count in kinds.items())
 
     @property
     def estimates(self) -> tuple[Estimate, ...]:
