@@ -84,6 +84,11 @@ ROWS = (
 """One trial of every kind, and two that finished; number 3 is the best."""
 
 
+def repeat(of: TrialRow, count: int, *values: float, kind: Kind = Kind.HEALTHY) -> TrialRow:
+    """An ended trial again with another seed; finished if it has values."""
+    return replace(row(of.trial, kind, *values), config=of.config.repeated(count))
+
+
 def ended(row: TrialRow, *, is_best: bool = False) -> Ended:
     return Ended(row.config, Verdict(Kind(row.kind), row.reason), row.values, is_best)
 

@@ -120,12 +120,11 @@ class StudyResults:
     @property
     def proven(self) -> bool:
         """Whether the winner is told apart from every other finalist; see `finalists`."""
-        if len(self.objective) > 1 or not self.settled or len(self.finalists) < 2:
+        if len(self.objective) > 1 or not self.settled:
             return False
         first, *others = self.finalists
-        return first.estimates[0].count > 1 and all(
-            first.differences(other)[0].real for other in others if other.estimates
-        )
+        rivals = [other for other in others if other.estimates]
+        return bool(rivals) and all(first.differences(other)[0].real for other in rivals)
 
     @property
     def finalists(self) -> list[Finalist]:
