@@ -18,10 +18,10 @@ import optuna
 import yaml
 from mlflow import MlflowClient
 from mlflow.entities import Run
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
 from tune_vae.service.ledger import read_rows
-from tune_vae.service.results import TrialRow
+from tune_vae.service.rows import TrialRow
 from tune_vae.spec.study import Storage, StudySpec
 
 COMMAND = Path(sys.executable).with_name("tune-vae")
@@ -162,12 +162,12 @@ class Workplace:
 
     def assert_nothing_is_left_running(self, seconds: float = 20.0) -> None:
         """Neither rows nor processes, the latter after a while."""
-        assert all(row.state is not TrialState.RUNNING for row in self.optuna_rows())
+        assert self.count("state = 'RUNNING'") == 0
         wait_until(lambda: not self.processes(), seconds=seconds, what="all processes end")
 
     def assert_shown_exactly_once(self) -> None:
         """Every epoch of every trial is in MLflow, once, and no number that is not finite."""
-        rows, runs = self.rows(), self.runs()
+        rows, runs = self.rows(), [*self.runs(), *self.runs("repeat")]
         assert [int(run.data.tags["tune_vae.trial"]) for run in runs] == [
             row.trial for row in rows
         ]

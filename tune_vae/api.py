@@ -28,7 +28,8 @@ from tune_vae.science.health import Limits, Verdict, judge
 from tune_vae.science.history import EpochReport, History
 from tune_vae.science.vae import VAE
 from tune_vae.service.journey import checkpoint_of, history_of, may_roll_back, roll_back
-from tune_vae.service.results import StudyResults, TrialRow
+from tune_vae.service.results import StudyResults
+from tune_vae.service.rows import TrialRow
 from tune_vae.spec.soundness import faults
 from tune_vae.spec.study import StudySpec
 from tune_vae.spec.trial import TrialConfig
@@ -36,13 +37,14 @@ from tune_vae.training import checkpoint
 from tune_vae.training.trainer import Trainer, build_vae, restored_vae
 
 if TYPE_CHECKING:
-    from tune_vae.service.desk import Snapshot
+    from tune_vae.service.desk import DataFacts, Snapshot
     from tune_vae.service.inception import InceptionDistances
 
 __all__ = [
     "CheckReport",
     "Trained",
     "check",
+    "confirm",
     "inception_scores",
     "load_vae",
     "results",
@@ -95,14 +97,14 @@ def check(spec: StudySpec) -> CheckReport:
     data = _sound_data(spec, _size)
     configs = _models(spec, data)
     sizes = [_size(config) for config in configs]
-    rows = _rows(spec)
+    rows = StudyResults.of(spec, _rows(spec) or []).rows
     return CheckReport(
         spec=spec,
         data=data,
         parameters=(min(p for p, _ in sizes), max(p for p, _ in sizes)),
         memory_bytes=(min(m for _, m in sizes), max(m for _, m in sizes)),
         step_seconds=_step_seconds(configs[0], data),
-        seen=len(rows or []),
+        seen=len(rows),
     )
 
 
@@ -127,12 +129,42 @@ def search(
         StorageError: Ledger or cluster cannot be reached.
         Interrupted: By Ctrl-C or SIGTERM; call it again to go on.
     """
-    data = _sound_data(spec, _build)
     from tune_vae.service import cluster
+
+    return cluster.search(spec, _facts(spec), show=show, note=note, verbose=verbose).results
+
+
+def confirm(
+    spec: StudySpec,
+    *,
+    show: Callable[["Snapshot"], None] = lambda snapshot: None,
+    note: Callable[["Snapshot"], str] = lambda snapshot: "",
+    verbose: bool = False,
+) -> StudyResults:
+    """Train the finalists of a study with other seeds, as its `budget.seeds` says.
+
+    What is missing of them is run, and no trial; see `search` for the arguments.
+
+    Raises:
+        StudyError: The study was never begun.
+        StudyFileError, DataError, StorageError, Interrupted: See `search`.
+    """
+    found = results(spec)
+    if not found.pending:
+        return found
+    from tune_vae.service import cluster
+
+    snapshot = cluster.search(
+        spec, _facts(spec), show=show, note=note, confirm=True, verbose=verbose
+    )
+    return snapshot.results
+
+
+def _facts(spec: StudySpec) -> "DataFacts":
     from tune_vae.service.desk import DataFacts
 
-    facts = DataFacts(data.shape, data.levels, data.digest())
-    return cluster.search(spec, facts, show=show, note=note, verbose=verbose).results
+    data = _sound_data(spec, _build)
+    return DataFacts(data.shape, data.levels, data.digest())
 
 
 def results(spec: StudySpec) -> StudyResults:
@@ -147,17 +179,18 @@ def results(spec: StudySpec) -> StudyResults:
         raise StudyError(
             f"study `{spec.name}` has not begun: run `tune-vae search {spec.file}` first"
         )
-    return StudyResults(spec.name, spec.objective, spec.budget.trials, rows, spec.budget.patience)
+    return StudyResults.of(spec, rows)
 
 
 def trial_of(spec: StudySpec, number: int) -> TrialRow:
-    """One trial of a study.
+    """One trial of a study, or a repeat by its number.
 
     Raises:
         TrialNotFoundError: There is no such trial.
     """
-    rows = results(spec).rows
-    for row in rows:
+    found = results(spec)
+    rows = found.rows
+    for row in (*rows, *found.repeats):
         if row.trial == number:
             return row
     known = f"0 to {rows[-1].trial}" if rows else "none"

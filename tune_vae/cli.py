@@ -79,6 +79,32 @@ def search(
         raise typer.Exit(3)
 
 
+@app.command(
+    epilog="Example: tune-vae confirm studies/digits.yaml --top 3 --seeds 5" + "\n\n" + EXIT_CODES
+)
+def confirm(
+    study: Study,
+    top: Annotated[int, typer.Option("--top", min=1, help="How many trials to repeat.")] = 3,
+    seeds: Annotated[
+        int, typer.Option("--seeds", min=2, help="Seeds of each in all, its own included.")
+    ] = 3,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Show Ray's own messages.")] = False,
+) -> None:
+    """Train the best trials again with other seeds, and say which differ by more than chance."""
+    from tune_vae import api, terminal
+    from tune_vae.spec.study import StudySpec
+
+    spec = StudySpec.load(study).with_seeds(seeds, finalists=top)
+    out = terminal.console()
+    found = api.results(spec)
+    if found.pending:
+        with terminal.view(out, spec, "confirm") as show:
+            found = api.confirm(spec, show=show, note=terminal.note, verbose=verbose)
+    terminal.show_results(out, found, spec)
+    if not found.front:
+        raise typer.Exit(3)
+
+
 @app.command(epilog="Example: tune-vae status studies/digits.yaml")
 def status(study: Study) -> None:
     """How far a study is, also while it is searched elsewhere."""

@@ -4,6 +4,7 @@ Colour only helps; every fact also stands in words. The most important comes fir
 because narrow terminals cut the end.
 """
 
+import itertools
 import math
 import os
 import textwrap
@@ -22,6 +23,7 @@ from rich.text import Text
 
 from tune_vae.errors import Problem, StudyFileError, TuneVaeError
 from tune_vae.science.health import Kind
+from tune_vae.service.certainty import certainty
 from tune_vae.service.remedy import remedy
 from tune_vae.spec.knobs import KNOBS
 from tune_vae.spec.known_good import known_good
@@ -33,7 +35,8 @@ if TYPE_CHECKING:
     from tune_vae.science.health import Verdict
     from tune_vae.science.history import EpochReport
     from tune_vae.service.desk import Ended, Running, Snapshot
-    from tune_vae.service.results import StudyResults, TrialRow
+    from tune_vae.service.results import StudyResults
+    from tune_vae.service.rows import TrialRow
     from tune_vae.spec.study import StudySpec
     from tune_vae.spec.trial import TrialConfig
 
@@ -95,25 +98,36 @@ class PlainView:
         self._trouble = ""
 
     def show(self, snapshot: "Snapshot") -> None:
-        done = len(snapshot.results.ended)
         for running in snapshot.running:
             if running.config.trial not in self._started:
                 self._started.add(running.config.trial)
                 self._out.print(
-                    f"[dim]start[/] trial {running.config.trial}: {_brief(running.config)}"
+                    f"[dim]start[/] trial {running.config.label}: {_brief(running.config)}"
                 )
-        for index, ended in enumerate(snapshot.ended):
-            number = done - len(snapshot.ended) + index + 1
-            self._out.print(f"{_count(number, snapshot)} {_verdict_line(ended, self._spec)}")
+        counts = _counts_of(snapshot)
+        for ended in snapshot.ended:
+            count = next(counts[ended.config.repeat_of is not None])
+            self._out.print(f"{count} {_verdict_line(ended, self._spec)}")
         if snapshot.trouble != self._trouble:
             self._trouble = snapshot.trouble
             if self._trouble:
                 self._out.print(f"[yellow]waiting[/]: {escape(self._trouble)}")
 
 
-def _count(number: int, snapshot: "Snapshot") -> str:
-    planned = str(snapshot.results.planned)
-    return f"\\[{number:>{len(planned)}}/{planned}]"
+def _counts_of(snapshot: "Snapshot") -> "tuple[Iterator[str], Iterator[str]]":
+    """What stands before each of the trials that ended, and before each of the repeats."""
+    results = snapshot.results
+    repeats = sum(one.config.repeat_of is not None for one in snapshot.ended)
+    trials, planned = len(snapshot.ended) - repeats, len(results.wanted)
+    ended = planned - len(results.pending)
+    width = len(str(results.planned))
+    return (
+        (
+            f"\\[{number:>{width}}/{results.planned}]"
+            for number in itertools.count(len(results.ended) - trials + 1)
+        ),
+        (f"\\[repeat {number}/{planned}]" for number in itertools.count(ended - repeats + 1)),
+    )
 
 
 class LiveView:
@@ -147,7 +161,10 @@ class LiveView:
         return Group(*parts)
 
     def _progress(self, snapshot: "Snapshot") -> RenderableType:
-        done, planned = len(snapshot.results.ended), snapshot.results.planned
+        results = snapshot.results
+        trials, repeats = len(results.ended), len(results.wanted)
+        repeated = repeats - len(results.pending)
+        done, planned = trials + repeated, results.planned + repeats
         if self._done_before is None:
             self._done_before = done
         spent = time.monotonic() - self._began
@@ -155,7 +172,10 @@ class LiveView:
         eta = f" · ETA [b]{_duration(spent / since * (planned - done))}[/]" if since >= 2 else ""
         row = Table.grid(padding=(0, 1))
         row.add_row(
-            Text.from_markup(f"[b]{done}/{planned}[/] trials"),
+            Text.from_markup(
+                f"[b]{trials}/{results.planned}[/] trials"
+                + (f" · [b]{repeated}/{repeats}[/] repeats" if repeats else "")
+            ),
             ProgressBar(total=planned, completed=done, width=min(40, self._out.width // 3)),
             Text.from_markup(f"{len(snapshot.running)} running · {_duration(spent)}{eta}"),
         )
@@ -163,7 +183,7 @@ class LiveView:
 
     def _running(self, running: "tuple[Running, ...]") -> RenderableType:
         width = self._out.width
-        table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+        table = _plain_table()
         table.add_column("trial", justify="right", no_wrap=True)
         for name in ("epoch", _short_name(self._spec.objective[0]), "rate"):
             table.add_column(name, justify="right", no_wrap=True)
@@ -186,13 +206,13 @@ class LiveView:
         config, report = one.config, one.report
         wide = [config.schedule_name] if width >= 96 else []
         if report is None or one.verdict is None:
-            cells = [str(config.trial), f"0/{config.epochs}", "", "", "[dim]starting[/]"]
+            cells = [config.label, f"0/{config.epochs}", "", "", "[dim]starting[/]"]
             more = ["", ""] if width >= 116 else []
         else:
             symbol, style = SYMBOLS[one.verdict.kind]
             again = " ↺" if report.rollbacks else ""
             cells = [
-                str(config.trial),
+                config.label,
                 f"{report.epoch}/{config.epochs}",
                 _number(report.value(self._spec.objective[0])),
                 _number(report.rate_nats),
@@ -204,9 +224,11 @@ class LiveView:
 
 
 @contextmanager
-def view(out: Console, spec: "StudySpec") -> "Iterator[Callable[[Snapshot], None]]":
+def view(
+    out: Console, spec: "StudySpec", command: str = "search"
+) -> "Iterator[Callable[[Snapshot], None]]":
     """The view that suits where the output goes."""
-    _header(out, spec)
+    _header(out, spec, command)
     if not out.is_terminal:
         yield PlainView(out, spec).show
         return
@@ -215,11 +237,13 @@ def view(out: Console, spec: "StudySpec") -> "Iterator[Callable[[Snapshot], None
         yield LiveView(out, live, spec).show
 
 
-def _header(out: Console, spec: "StudySpec") -> None:
+def _header(out: Console, spec: "StudySpec", command: str) -> None:
     sampler, pruner = next(iter(spec.sampler)), next(iter(spec.pruner))
+    budget = spec.budget
+    seeds = f"{budget.finalists} finalists × {budget.seeds} seeds · " * (budget.seeds > 1)
     out.print(
-        f"[b]tune-vae search[/]  study [b cyan]{spec.name}[/]  "
-        f"[dim]{spec.budget.trials} trials × {spec.train.epochs} epochs · "
+        f"[b]tune-vae {command}[/]  study [b cyan]{spec.name}[/]  "
+        f"[dim]{budget.trials} trials × {spec.train.epochs} epochs · {seeds}"
         f"minimise {', '.join(spec.objective)} · {sampler}, {pruner}[/]"
     )
     out.print(f"  [dim]watch[/]  tune-vae ui {escape(spec.file)}")
@@ -240,7 +264,7 @@ def _verdict_line(ended: "Ended", spec: "StudySpec") -> str:
     best = "[b green]best so far[/] · " if ended.is_best else ""
     config = ended.config
     return (
-        f"{config.trial:>5} [{style}]{symbol} {_word(kind):<9}[/]  {best}"
+        f"{config.label:>5} [{style}]{symbol} {_word(kind):<9}[/]  {best}"
         f"{escape(ended.verdict.reason)}  [dim]{_brief(config)}[/]"
     )
 
@@ -285,9 +309,14 @@ def show_results(out: Console, results: "StudyResults", spec: "StudySpec") -> No
     if winner and winner.best:
         best, config = winner.best, winner.config
         by_bits = results.objective == ("bits_per_dim",)
+        value, beside = f"{winner.values[0]:.4f}", ""
+        if results.settled:
+            first = results.finalists[0]
+            value, beside = str(first.estimates[0]), f", the mean {first.basis}"
         out.print(
-            f"[b green]Winner: trial {winner.trial}[/] with [b]{winner.values[0]:.4f}[/] "
-            f"{'validation bits per dim' if by_bits else results.objective[0]}"
+            f"[b green]{'Winner' if results.proven else 'Best'}: trial {winner.trial}[/] with "
+            f"[b]{value}[/] {'validation bits per dim' if by_bits else results.objective[0]}"
+            f"{beside}"
         )
         _facts(
             out,
@@ -311,9 +340,35 @@ def show_results(out: Console, results: "StudyResults", spec: "StudySpec") -> No
         _facts(out, _front_facts(results))
     else:
         out.print("[b]No trial finished healthy.[/] " + escape(remedy(results, spec)))
+    if results.finalists:
+        out.print("\n[b]Finalists, with other seeds[/]")
+        out.print(_finalist_table(results))
+    if results.front:
+        out.print(certainty(results))
     out.print()
     out.print(_counts(results), f"[dim]of {results.planned} trials[/]")
     _next_steps(out, results, spec)
+
+
+def _finalist_table(results: "StudyResults") -> Table:
+    table = _plain_table()
+    means = [f"{_short_name(name)} ± s.e." for name in results.objective]
+    for name in ("trial", *means, "seeds", "searched", "beta_norm"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for name in ("decoder", "lost"):
+        table.add_column(name)
+    for one in results.finalists:
+        ended = sum(repeat.ended for repeat in one.repeats)
+        table.add_row(
+            str(one.row.trial),
+            *(map(str, one.estimates) if one.estimates else ["no mean"] * len(means)),
+            f"{ended} of {len(one.repeats)}",
+            ", ".join(f"{value:.4f}" for value in one.row.values),
+            f"{one.row.config.beta_norm:.4g}",
+            one.row.config.decoder,
+            one.lost,
+        )
+    return table
 
 
 def _front_facts(results: "StudyResults") -> dict[str, str]:
@@ -387,10 +442,25 @@ def _next_steps(out: Console, results: "StudyResults", spec: "StudySpec") -> Non
         steps["resume"] = f"tune-vae search {spec.file}   (goes on with what is missing)"
     else:
         steps["more"] = f"raise budget.trials in {spec.file} and run the same command again"
+    if results.front and not results.proven:
+        steps["be sure"] = _surer(results, spec)
     if results.winner:
         steps["again"] = f"tune-vae train {spec.file} --trial {results.winner.trial}"
         steps["load"] = f'tune_vae.load_vae("{_checkpoint(spec, results.winner.trial)}")'
     _facts(out, steps)
+
+
+def _surer(results: "StudyResults", spec: "StudySpec") -> str:
+    """The command that tells more about the best trials than is known."""
+    if not results.repeats:
+        return f"tune-vae confirm {spec.file}   (trains the best trials with other seeds)"
+    finalists, seeds = results.finalists, max(len(one.repeats) + 1 for one in results.finalists)
+    if all(one.ended for one in finalists):
+        return f"tune-vae confirm {spec.file} --top {len(finalists)} --seeds {2 * seeds}"
+    return (
+        f"tune-vae confirm {spec.file} --top {len(finalists)} --seeds {seeds}   "
+        "(goes on with what is missing)"
+    )
 
 
 def _checkpoint(spec: "StudySpec", trial: int) -> str:
@@ -437,10 +507,9 @@ def report_text(out: Console, results: "StudyResults", spec: "StudySpec") -> Non
             )
     out.print(
         "\n[dim]bits_per_dim: rate + distortion at beta = 1 on validation images, as probability "
-        f"of the quantised data, the same for every likelihood. samples: Fréchet distance of "
+        "of the quantised data, the same for every likelihood. samples: Fréchet distance of "
         "prior samples from held-out examples in their whitened principal space, another end than "
-        "bits. One seed per trial. "
-        f"Pictures: tune-vae ui {escape(spec.file)}[/]"
+        "bits. Pictures: tune-vae ui {escape(spec.file)}[/]"
     )
 
 
@@ -451,8 +520,12 @@ def _best_of_each_decoder(results: "StudyResults") -> "list[TrialRow]":
     return list(best.values())
 
 
+def _plain_table() -> Table:
+    return Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+
+
 def _trial_table(rows: "list[TrialRow]", results: "StudyResults") -> Table:
-    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+    table = _plain_table()
     samples = "sample_distance" not in results.objective
     columns = ("trial", *map(_short_name, results.objective), "rate", "units")
     for name in (*columns, *(["samples"] if samples else []), "beta_norm"):
@@ -477,22 +550,27 @@ def _trial_table(rows: "list[TrialRow]", results: "StudyResults") -> Table:
 
 def show_status(out: Console, results: "StudyResults", spec: "StudySpec") -> None:
     """A study as it stands, also while it is searched elsewhere."""
-    running = [row for row in results.rows if row.state == "running"]
+    running = [row for row in (*results.rows, *results.repeats) if row.state == "running"]
     waiting = [row for row in results.rows if row.state == "waiting"]
     out.print(
         f"study [b cyan]{results.study}[/]  {len(results.ended)}/{results.planned} ended · "
         f"{len(running)} running · {len(waiting)} waiting to be taken up again"
     )
+    if results.repeats:
+        done = sum(row.ended for row in results.repeats)
+        out.print(f"{done}/{len(results.repeats)} repeats of finalists ended")
     out.print(_counts(results))
     for row in running:
         attempt = f" · attempt {row.attempts}" if row.attempts > 1 else ""
         out.print(
-            f"{row.trial:>5} epoch {row.epoch}/{row.config.epochs} on {escape(row.owner)}"
+            f"{row.config.label:>5} epoch {row.epoch}/{row.config.epochs} on {escape(row.owner)}"
             f"{attempt}  [dim]{_brief(row.config)}[/]"
         )
     best = _best_line(results)
     if best:
         out.print(best)
+    if results.repeats:
+        out.print(certainty(results))
     if len(results.ended) < results.planned and not results.stalled:
         out.print(f"[dim]go on with it: tune-vae search {escape(spec.file)}[/]")
 
@@ -532,7 +610,8 @@ def show_check(out: Console, report: "CheckReport") -> None:
     low, high = report.parameters
     least, most = report.memory_bytes
     left = max(0, spec.budget.trials - report.seen)
-    estimate = report.epoch_seconds * spec.train.epochs * left
+    repeats = spec.budget.finalists * (spec.budget.seeds - 1)
+    estimate = report.epoch_seconds * spec.train.epochs * (left + repeats)
     out.print()
     _facts(
         out,
@@ -544,7 +623,8 @@ def show_check(out: Console, report: "CheckReport") -> None:
             f"checkpoints {_mib(12 * high)} MiB each",
             "would run": f"{left} trials × at most "
             f"{spec.train.epochs} epochs of {report.steps_per_epoch} steps"
-            + (f"; {report.seen} exist already" if report.seen else ""),
+            + (f"; {report.seen} exist already" if report.seen else "")
+            + (f"; then {repeats} repeats of finalists" if repeats else ""),
             "estimate": f"{_duration(estimate)} of one core if nothing is stopped early "
             f"({report.step_seconds * 1000:.1f} ms per step, measured here)",
             "stops": f"collapse: rate < {spec.health.rate_nats:g} nats for {spec.health.steps} "
@@ -595,7 +675,7 @@ def training(
     out: Console, config: "TrialConfig"
 ) -> "Iterator[Callable[[EpochReport, Verdict], None]]":
     """A line that follows the epochs of a single training; plain lines without a terminal."""
-    out.print(f"trial {config.trial}: [dim]{_brief(config)}[/]")
+    out.print(f"trial {config.label}: [dim]{_brief(config)}[/]")
 
     def line(report: "EpochReport", verdict: "Verdict") -> str:
         symbol, style = SYMBOLS[verdict.kind]
@@ -635,7 +715,8 @@ def note(snapshot: "Snapshot") -> str:
     if results.winner:
         row = results.winner
         first = (
-            f"**Best {row.values[0]:.4g} {_short_name(results.objective[0])}** "
+            f"**{'Winner' if results.proven else 'Best'} {row.values[0]:.4g} "
+            f"{_short_name(results.objective[0])}** "
             f"(trial {row.trial}: {row.config.decoder}, "
             f"beta_norm {row.config.beta_norm:.3g}, {row.config.schedule_name})"
         )
@@ -643,7 +724,9 @@ def note(snapshot: "Snapshot") -> str:
         first = (
             f"**{len(results.front)} trials on the front**" if results.front else "**No winner**"
         )
-    return f"{first} · {counts}" if counts else first
+    told = f"{first} · {counts}" if counts else first
+    means = [f"- trial {one.row.trial}: {one}" for one in results.finalists]
+    return "\n\n".join(filter(None, [told, certainty(results), "\n".join(means)]))
 
 
 def show_error(out: Console, error: TuneVaeError) -> None:

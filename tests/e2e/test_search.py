@@ -16,7 +16,7 @@ import tune_vae
 from tests.searching import Ended, Workplace, copy_database, kill, wait_until
 from tests.stores import MLFLOW_WARNINGS
 from tune_vae.service.ledger import OptunaLedger
-from tune_vae.service.results import TrialRow
+from tune_vae.service.rows import TrialRow
 from tune_vae.spec.study import StudySpec
 
 pytestmark = MLFLOW_WARNINGS
@@ -157,7 +157,7 @@ def expected_kind(row: TrialRow) -> str:
     return "never_formed" if config.beta_norm > 100 else "healthy"
 
 
-def test_search_ends_with_a_winner_and_exit_code_0(ended: Ended) -> None:
+def test_search_ends_with_a_best_trial_and_exit_code_0(ended: Ended) -> None:
     assert ended.code == 0, ended.output
     assert "Traceback" not in ended.output
     assert "Warning" not in ended.output
@@ -234,10 +234,10 @@ def test_lost_trials_are_rolled_back_once_and_their_pages_say_so(small: Workplac
         assert run.data.tags["mlflow.note.content"].count("lost at step 2 in epoch 1") == lost
 
 
-def test_winner_is_printed_with_all_that_makes_it(small: Workplace, ended: Ended) -> None:
+def test_best_trial_is_printed_with_all_that_makes_it(small: Workplace, ended: Ended) -> None:
     rows = small.rows()
     winner = min((row for row in rows if row.finished), key=lambda row: row.values)
-    told = ended.output.partition("Winner: ")[2]
+    told = ended.output.partition("Best: ")[2]
     assert told.startswith(f"trial {winner.trial} with {winner.values[0]:.4f}")
     assert "bits per dim" in told.splitlines()[0]
     facts = dict(
@@ -250,7 +250,7 @@ def test_winner_is_printed_with_all_that_makes_it(small: Workplace, ended: Ended
 
 
 def test_counts_and_next_steps_are_printed(ended: Ended) -> None:
-    end = ended.output.partition("Winner: ")[2]
+    end = ended.output.partition("Best: ")[2]
     assert "healthy 6" in end
     assert "never formed 3" in end
     assert "diverged 3" in end

@@ -35,7 +35,8 @@ from tune_vae.service.journey import Decision, TrialResult
 from tune_vae.service.ledger import OptunaLedger, plugin_problems, read_rows
 from tune_vae.service.pareto_pruner import vectors_of
 from tune_vae.service.remedy import remedy
-from tune_vae.service.results import StudyResults, TrialRow
+from tune_vae.service.results import StudyResults
+from tune_vae.service.rows import TrialRow
 from tune_vae.spec.study import StudySpec
 from tune_vae.spec.trial import TrialConfig
 

@@ -150,7 +150,7 @@ def test_training_alone_is_rolled_back_as_in_a_search(
 
 
 def test_trial_of_a_study_that_was_never_begun_is_not_found(folder: Path) -> None:
-    for call in (api.results, lambda spec: api.trial_of(spec, 0)):
+    for call in (api.results, api.confirm, lambda spec: api.trial_of(spec, 0)):
         with pytest.raises(StudyError, match="study `tiny` has not begun"):
             call(study())
     assert list(folder.iterdir()) == []

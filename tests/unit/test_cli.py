@@ -11,7 +11,7 @@ from tests.unit.spec.studies import text
 from tune_vae import cli
 
 STUDIES = Path(__file__).parents[2] / "studies"
-COMMANDS = ["check", "fid", "search", "status", "report", "train", "ui"]
+COMMANDS = ["check", "confirm", "fid", "search", "status", "report", "train", "ui"]
 COMMAND = Path(sys.executable).with_name("tune-vae")
 
 NETWORK = """
@@ -102,6 +102,8 @@ def test_version_is_that_of_the_package(run: Run) -> None:
         (("check", "a.yaml", "--fast"), "No such option: --fast"),
         (("train", "a.yaml"), "Missing option '--trial'"),
         (("train", "a.yaml", "--trial", "-1"), "Invalid value for '--trial'"),
+        (("confirm", "a.yaml", "--seeds", "1"), "Invalid value for '--seeds'"),
+        (("confirm", "a.yaml", "--top", "0"), "Invalid value for '--top'"),
         (("ui", "a.yaml", "--port", "0"), "Invalid value for '--port'"),
     ],
 )
@@ -112,7 +114,7 @@ def test_wrong_usage_ends_with_code_2(arguments: tuple[str, ...], says: str, run
     assert out == ""
 
 
-@pytest.mark.parametrize("command", ["search", "status", "report", "ui"])
+@pytest.mark.parametrize("command", ["search", "confirm", "status", "report", "ui"])
 def test_broken_study_is_refused_by_every_command(command: str, run: Run, folder: Path) -> None:
     (folder / "broken.yaml").write_text(text(latent_dim="0"))
     code, _, err = run(command, "broken.yaml")
@@ -121,7 +123,9 @@ def test_broken_study_is_refused_by_every_command(command: str, run: Run, folder
     assert sorted(entry.name for entry in folder.iterdir()) == ["broken.yaml"]
 
 
-@pytest.mark.parametrize("arguments", [("status",), ("report",), ("train", "--trial", "0")])
+@pytest.mark.parametrize(
+    "arguments", [("confirm",), ("status",), ("report",), ("train", "--trial", "0")]
+)
 def test_study_that_was_never_begun_is_told_how_to_begin(
     arguments: tuple[str, ...], run: Run, folder: Path
 ) -> None:

@@ -16,6 +16,7 @@ from tests.unit.snapshots import (
     ROWS,
     config,
     ended,
+    repeat,
     results,
     row,
     running,
@@ -33,6 +34,16 @@ ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 COLOURS = re.compile(r"\x1b\[[0-9;]*(3[0-7]|9[0-7]|38;[0-9;]+)m")
 BAR_PARTS = r"[━╸╺ ]+"
 BAR = "━"
+ONE_SEED = "One seed was run of each trial: differences between the best may be chance."
+
+REPEATS = (
+    repeat(ROWS[0], 1, 3.44),
+    repeat(ROWS[0], 2, 3.46),
+    repeat(ROWS[3], 1, 3.84),
+    repeat(ROWS[3], 2, 3.86),
+)
+CONFIRMED = results(*ROWS, planned=6, repeats=REPEATS, seeds=3, top=2)
+"""The best of the search, number 3, is worse with other seeds than number 0."""
 
 
 def console(width: int = 100, *, terminal: bool = False, height: int = 50) -> Console:
@@ -101,6 +112,24 @@ class TestPlainView:
     def test_reason_is_shown_as_it_is_even_if_it_looks_like_markup(self) -> None:
         (line,) = plain(snapshot(ROWS[5], running=()))
         assert REASONS[Kind.FAILED] in line
+
+    def test_repeats_are_counted_apart_and_named_after_their_finalist(self) -> None:
+        begun = replace(CONFIRMED, repeats=REPEATS[:1])
+        first = Snapshot(results=begun, ended=(ended(ROWS[5]), ended(REPEATS[0])))
+        second = Snapshot(
+            results=CONFIRMED,
+            running=(replace(running(0), config=REPEATS[1].config),),
+            ended=tuple(map(ended, REPEATS[1:])),
+        )
+        shown = plain(first, second)
+        assert [line[:28].rstrip() for line in shown] == [
+            "[6/6]     5 ! failed     Run",
+            "[repeat 1/4]   0/2 ✓ healthy",
+            "start trial 0/3: beta_norm 0",
+            "[repeat 2/4]   0/3 ✓ healthy",
+            "[repeat 3/4]   3/2 ✓ healthy",
+            "[repeat 4/4]   3/3 ✓ healthy",
+        ]
 
     def test_best_so_far_is_marked(self) -> None:
         shown = plain(snapshot(*ROWS, running=()))
@@ -206,6 +235,12 @@ class TestLiveView:
         shown = lines(live(snapshot(results=two), objective="[rate_nats, mse]"))
         assert "Pareto front of 2 trials" in shown
 
+    def test_repeats_are_part_of_the_progress(self) -> None:
+        begun = replace(CONFIRMED, repeats=REPEATS[:1])
+        shown = lines(live(Snapshot(results=begun)))
+        assert any(line.startswith("6/6 trials · 1/4 repeats") for line in shown)
+        assert not any("repeats" in line for line in lines(live(snapshot(*ROWS))))
+
     def test_empty_study_says_that_no_trial_has_ended(self) -> None:
         shown = lines(live(Snapshot(results=results())))
         assert "no trial has ended yet" in shown
@@ -275,7 +310,7 @@ def shown_results(found: StudyResults, **parts: str) -> list[str]:
 class TestResults:
     def test_winner_is_told_with_all_that_makes_it(self) -> None:
         shown = shown_results(results(*ROWS))
-        assert "Winner: trial 3 with 3.2500 validation bits per dim" in shown
+        assert "Best: trial 3 with 3.2500 validation bits per dim" in shown
         facts = {line.split()[0]: " ".join(line.split()[1:]) for line in shown if line[:1] == " "}
         assert facts["beta_norm"] == "0.25 (beta 4)"
         assert facts["schedule"] == "linear (warmup 0.25)"
@@ -302,7 +337,7 @@ class TestResults:
         best = report(19, mse=0.04, bits_per_dim=float("nan"))
         rows = [row(0, Kind.HEALTHY, 0.04, best=best), row(1, Kind.HEALTHY, 0.05)]
         shown = shown_results(StudyResults("tiny", ("mse",), 2, rows), objective="mse")
-        assert "Winner: trial 0 with 0.0400 mse" in shown
+        assert "Best: trial 0 with 0.0400 mse" in shown
         assert "  bits/dim    n/a" in shown
         assert not any("nan" in line for line in shown)
 
@@ -339,6 +374,45 @@ class TestResults:
         assert "trial 1 (2, 2; beta_norm 0.125" in knee
         assert not any("≤" in line for line in shown)
 
+    def test_trial_whose_lead_is_outside_the_error_is_called_the_winner(self) -> None:
+        shown = shown_results(CONFIRMED)
+        assert shown[0] == (
+            "Winner: trial 0 with 3.4500 ± 0.01 validation bits per dim, the mean over 2 other "
+            "seeds"
+        )
+        at = shown.index("Finalists, with other seeds")
+        table = [line.split() for line in shown[at + 1 : at + 4]]
+        assert table[0][:6] == ["trial", "bits/dim", "±", "s.e.", "seeds", "searched"]
+        assert table[1][:8] == ["0", "3.4500", "±", "0.01", "2", "of", "2", "3.5000"]
+        assert table[2][:8] == ["3", "3.8500", "±", "0.01", "2", "of", "2", "3.2500"]
+        assert shown[at + 4].startswith("Trial 0 is better than trial 3: difference 0.4 ± 0.0")
+        assert not any("be sure" in line for line in shown)
+        assert any(line.endswith("--trial 0") for line in shown)
+
+    def test_lead_within_the_error_wins_nothing_and_says_how_to_be_sure(self) -> None:
+        near = (*REPEATS[:2], repeat(ROWS[3], 1, 3.42), repeat(ROWS[3], 2, 3.49))
+        shown = shown_results(replace(CONFIRMED, repeats=near))
+        assert shown[0].startswith("Best: trial 0 with 3.4500 ± 0.01")
+        assert any(line.startswith("Trial 0 cannot be told apart from trial 3") for line in shown)
+        (step,) = (line for line in shown if line.startswith("  be sure"))
+        assert step.endswith("--top 2 --seeds 6")
+
+    def test_lost_seed_is_told_and_not_averaged(self) -> None:
+        lost = (*REPEATS[:3], repeat(ROWS[3], 2, kind=Kind.COLLAPSED))
+        shown = shown_results(replace(CONFIRMED, repeats=lost))
+        (line,) = (text for text in shown if text.startswith("    3   "))
+        assert line.split()[1:6] == ["no", "mean", "2", "of", "2"]
+        assert "1 of 3 seeds" in line
+        assert any("Seeds were lost: trial 3: 1 of 3 seeds collapsed." in text for text in shown)
+
+    def test_one_seed_says_so_and_how_to_run_more(self) -> None:
+        shown = shown_results(results(*ROWS))
+        assert ONE_SEED in shown
+        (step,) = (line for line in shown if line.startswith("  be sure"))
+        assert "tune-vae confirm" in step
+        assert not any("Finalists" in line for line in shown)
+        assert ONE_SEED not in shown_results(results(row(0, Kind.COLLAPSED)))
+
     def test_study_that_stalled_says_so_and_how_to_go_on(self) -> None:
         shown = shown_results(results(*ROWS, planned=30, patience=1))
         (ended,) = (line for line in shown if line.startswith("  ended"))
@@ -372,7 +446,8 @@ class TestResults:
         order = [
             next(i for i, line in enumerate(shown) if line.startswith(start))
             for start in (
-                "Winner:",
+                "Best:",
+                "One seed was run",
                 "Best trials",
                 "Best of each decoder",
                 "Why the others",
@@ -411,6 +486,18 @@ class TestResults:
         assert line.startswith("    7 epoch 5/20 on host-a [gpu 0] · attempt 2  beta_norm")
         assert best.startswith("best 3.25 bits/dim")
         assert resume.startswith("go on with it: tune-vae search ")
+
+    def test_status_tells_of_repeats_that_ended_run_and_wait(self) -> None:
+        here = replace(REPEATS[1], state="running", epoch=5, owner="host-a", kind="")
+        waits = replace(REPEATS[2], state="waiting", kind="", finished=False, values=())
+        found = replace(CONFIRMED, repeats=(REPEATS[0], here, waits))
+        out = console()
+        terminal.show_status(out, found, spec())
+        shown = lines(out)
+        assert shown[0] == "study tiny  6/6 ended · 1 running · 0 waiting to be taken up again"
+        assert shown[1] == "1/3 repeats of finalists ended"
+        assert any(line.startswith("  0/3 epoch 5/20 on host-a") for line in shown)
+        assert shown[-1] == "1 of 3 repeats of the finalists have ended: too early to tell."
 
     def test_status_of_a_finished_study_offers_no_resumption(self) -> None:
         out = console()
@@ -474,6 +561,8 @@ class TestCheck:
         assert facts["would run"] == "20 trials × at most 20 epochs of 20 steps; 10 exist already"
         # 20 trials of 20 epochs of 20 steps of 10 ms.
         assert facts["estimate"].startswith("1m20s of one core")
+        again = facts_of(checked(digits, seen=10, budget="{trials: 30, seeds: 3, finalists: 5}"))
+        assert again["would run"].endswith("; 10 exist already; then 10 repeats of finalists")
         assert "latent_dim 4" in facts["fixed"]
         assert "grad_clip" not in facts["fixed"]
 
@@ -530,13 +619,23 @@ class TestNote:
     def test_winner_comes_first_and_fits_one_line(self) -> None:
         assert self.note(results(*ROWS)) == (
             "**Best 3.25 bits/dim** (trial 3: bernoulli, beta_norm 0.25, linear) · 2 healthy, "
-            "1 collapsed, 1 diverged, 1 hopeless, 1 failed"
+            "1 collapsed, 1 diverged, 1 hopeless, 1 failed\n\n" + ONE_SEED
+        )
+
+    def test_means_of_finalists_are_told(self) -> None:
+        shown = self.note(CONFIRMED)
+        first, _, rest = shown.partition("\n\n")
+        assert first.startswith("**Winner 3.5 bits/dim** (trial 0: gaussian")
+        assert rest.startswith("Trial 0 is better than trial 3")
+        assert rest.endswith(
+            "- trial 0: 3.4500 ± 0.01 over 2 other seeds\n"
+            "- trial 3: 3.8500 ± 0.01 over 2 other seeds"
         )
 
     def test_front_and_lack_of_a_winner_are_told(self) -> None:
         rows = [row(0, Kind.HEALTHY, 1.0, 5.0), row(1, Kind.HEALTHY, 5.0, 1.0)]
         front = StudyResults("tiny", ("rate_nats", "mse"), 30, rows)
-        assert self.note(front) == "**2 trials on the front** · 2 healthy"
+        assert self.note(front) == f"**2 trials on the front** · 2 healthy\n\n{ONE_SEED}"
         assert self.note(results(row(0, Kind.COLLAPSED))) == "**No winner** · 1 collapsed"
         assert self.note(results()) == "**No winner**"
 

@@ -71,6 +71,7 @@ def search(
     *,
     show: Callable[[Snapshot], None],
     note: Callable[[Snapshot], str],
+    confirm: bool = False,
     verbose: bool = False,
 ) -> Snapshot:
     """Run a study to its end, or go on with it.
@@ -80,6 +81,7 @@ def search(
         facts: Of its data.
         show: Called a few times a second with what has happened.
         note: What MLflow's page shall say of the study at the end.
+        confirm: Whether only repeats of finalists are run, and no trials.
         verbose: Whether Ray's own messages are shown.
 
     Returns:
@@ -99,7 +101,7 @@ def search(
             soft=False,
         )
         actor = ray.remote(num_cpus=0, max_concurrency=16, scheduling_strategy=here)(Desk)
-        desk = actor.remote(spec, facts)
+        desk = actor.remote(spec, facts, confirm=confirm)
         _wait_until_open(desk)
         window = _Window(desk, show)
         try:
@@ -119,9 +121,9 @@ def search(
                 final = replace(final, trouble="MLflow did not take everything")
         show(final)
         if signals.stop:
-            raise Interrupted(
-                f"interrupted; everything is saved. Go on with: tune-vae search {spec.file}"
-            )
+            seeds = f" --top {spec.budget.finalists} --seeds {spec.budget.seeds}"
+            again = f"confirm {spec.file}{seeds}" if confirm else f"search {spec.file}"
+            raise Interrupted(f"interrupted; everything is saved. Go on with: tune-vae {again}")
         return final
 
 

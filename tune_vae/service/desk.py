@@ -16,7 +16,8 @@ from tune_vae.errors import StorageError
 from tune_vae.science.health import Kind, Verdict
 from tune_vae.science.history import EpochReport, Rollback
 from tune_vae.service.journey import Decision, TrialResult, conclusion, history_of
-from tune_vae.service.results import StudyResults, TrialRow
+from tune_vae.service.results import StudyResults
+from tune_vae.service.rows import TrialRow
 from tune_vae.spec.study import StudySpec
 from tune_vae.spec.trial import TrialConfig
 from tune_vae.training.checkpoint import CheckpointStore
@@ -81,14 +82,15 @@ class Desk:
     Arguments:
         spec: The study.
         facts: Of its data.
+        confirm: Whether only repeats of finalists are given out, and no trials.
     """
 
-    def __init__(self, spec: StudySpec, facts: DataFacts) -> None:
+    def __init__(self, spec: StudySpec, facts: DataFacts, *, confirm: bool = False) -> None:
         # Imported here: workers know this class by name only, and need neither library.
         from tune_vae.service.ledger import HEARTBEAT_SECONDS, OptunaLedger
         from tune_vae.service.tracking import MlflowTracker
 
-        self._spec = spec
+        self._spec, self._confirm = spec, confirm
         self._beat_seconds = HEARTBEAT_SECONDS
         self._store = CheckpointStore(Path(spec.storage.checkpoints), spec.name)
         self._ledger = OptunaLedger(
@@ -124,14 +126,36 @@ class Desk:
         Raises:
             StudyError: The last few trials all broke.
         """
-        if self._stopping or self._out_of_time() or self._results().stalled:
+        if self._stopping:
             return None
-        pack = self._ledger.ask_pack(self._spec.train.pack)
+        pack = self._ask_trials()
+        if pack is None:
+            pack = self._ask_repeats()
         for config in pack or []:
             self._tracker.open(config)
             with self._lock:
                 self._board.running[config.trial] = Running(config, time.time())
         return pack
+
+    def _ask_trials(self) -> list[TrialConfig] | None:
+        if self._confirm or self._out_of_time() or self._results().stalled:
+            return None
+        return self._ledger.ask_pack(self._spec.train.pack)
+
+    def _ask_repeats(self) -> list[TrialConfig] | None:
+        """The same for repeats of the finalists, who are known when no trial runs any more."""
+        if self._spec.budget.seeds == 1:
+            return None
+        with self._lock:
+            here = any(one.config.repeat_of is None for one in self._board.running.values())
+        if here:
+            # Nothing to be polled for: the search asks again when they have ended.
+            return None
+        self._rows = self._ledger.rows()
+        results = self._results()
+        if not self._confirm and any(row.state == "running" for row in results.rows):
+            return []
+        return self._ledger.ask_repeats(results.wanted, self._spec.train.pack)
 
     def _out_of_time(self) -> bool:
         hours = self._spec.budget.hours
@@ -212,10 +236,13 @@ class Desk:
     def has_work(self) -> bool:
         """Whether trials are left that nobody runs or that another machine may yet drop."""
         self._rows = self._ledger.rows()
-        unended = any(not row.ended for row in self._rows)
-        if self._out_of_time() or self._results().stalled:
+        results = self._results()
+        if results.pending:
+            return True
+        if self._confirm or self._out_of_time() or results.stalled:
             return False
-        return unended or len(self._rows) < self._spec.budget.trials
+        unended = any(not row.ended for row in results.rows)
+        return unended or len(results.rows) < self._spec.budget.trials
 
     def stop(self) -> None:
         """Give out no more trials."""
@@ -236,15 +263,16 @@ class Desk:
         )
 
     def _results(self) -> StudyResults:
-        spec = self._spec
-        budget = spec.budget
-        return StudyResults(spec.name, spec.objective, budget.trials, self._rows, budget.patience)
+        return StudyResults.of(self._spec, self._rows)
 
     def close(self, note: str = "") -> bool:
         """Hand over what still runs, finish the pages; whether all of them were finished."""
         self._closing.set()
         self._ledger.release()
         self._ledger.spend(self._uncounted())
+        for finalist in self._results().finalists:
+            if finalist.ended:
+                self._tracker.tag(finalist.row.trial, "seeds", str(finalist))
         if note:
             self._tracker.note(note)
         return self._tracker.close()

@@ -5,22 +5,22 @@ A trial's number is that of its first row. A row that was interrupted ends as FA
 row takes over its parameters and its number; the two are one trial. Collapsed and diverged
 trials are told as PRUNED, never as FAIL: TPE ignores failed rows and is drawn to where they
 died.
+
+Repeats of finalists are rows of a study of their own beside it, `<name>/repeats`, which has no
+sampler: several rows of one point would mislead it, and what it suggests is the same with and
+without them.
 """
 
 import contextlib
 import functools
 import hashlib
 import importlib
-import json
 import math
-import os
-import socket
 import statistics
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -34,8 +34,21 @@ from tune_vae.errors import Problem, StorageError, StudyError
 from tune_vae.science.health import Kind, Verdict
 from tune_vae.science.history import EpochReport
 from tune_vae.service.journey import Decision, TrialResult
+from tune_vae.service.owner import is_dead, owner
 from tune_vae.service.pareto_pruner import ParetoPruner, is_vector, report_vector, vectors_of
-from tune_vae.service.results import TrialRow
+from tune_vae.service.rows import (
+    TrialRow,
+    firsts,
+    has_rival,
+    is_constant_again,
+    is_interrupted,
+    is_stillborn,
+    is_surplus,
+    origin,
+    plain,
+    table,
+    texts,
+)
 from tune_vae.spec.known_good import known_good
 from tune_vae.spec.source import nearest
 from tune_vae.spec.study import GRAPH_KNOBS, StudySpec
@@ -108,8 +121,9 @@ class OptunaLedger:
         self._faults: list[str] = []
         self._lock = threading.RLock()
         self.trouble = ""
-        self._owner = _owner()
+        self._owner = owner()
         self._storage, self._study = _open(spec)
+        self._repeats = _repeats_of(spec, self._storage)
         self._agree("space", spec.space_digest(), "search space, epochs, seed or objective")
         self._agree("data", digest, "data set")
         self._study.set_user_attr("study_file", spec.text)
@@ -129,12 +143,12 @@ class OptunaLedger:
     def _enqueue_known_good(self) -> None:
         """Let constants of the literature be the first trials of a study that has none yet.
 
-        Two processes that begin it at the same moment may both do so; see `_is_repeated`.
+        Two processes that begin it at the same moment may both do so; see `is_constant_again`.
         """
         rows = self._rows()
         if any("config" in row.user_attrs for row in rows):
             return
-        there = {row.user_attrs.get("known_good") for row in rows if not _is_stillborn(row)}
+        there = {row.user_attrs.get("known_good") for row in rows if not is_stillborn(row)}
         constants = known_good(self._spec, values=math.prod(self._shape))
         for name, parameters in constants[: self._spec.budget.trials]:
             if name not in there:
@@ -156,11 +170,9 @@ class OptunaLedger:
             self._stop_if_all_break()
             rows = self._rows()
             waiting = any(row.state is TrialState.WAITING for row in rows)
-            left = self._spec.budget.trials - len(_firsts(rows))
+            left = self._spec.budget.trials - len(firsts(rows))
             if not waiting and left <= 0:
-                mine = {trial.number for trial in self._live.values()}
-                running = {row.number for row in rows if row.state is TrialState.RUNNING}
-                return [] if running - mine else None
+                return [] if self._runs_elsewhere(rows) else None
             first = self._ask({})
             if first is None:
                 return []
@@ -175,6 +187,90 @@ class OptunaLedger:
                 (self._spare if alone_too else pack).append(config)
             return pack
 
+    def _runs_elsewhere(self, rows: Sequence[FrozenTrial]) -> bool:
+        running = {row._trial_id for row in rows if row.state is TrialState.RUNNING}
+        return bool(running - self._mine)
+
+    @property
+    def _mine(self) -> set[int]:
+        """Optuna's numbers of the rows that run here, which are unique over all studies."""
+        return {trial._trial_id for trial in self._live.values()}
+
+    def ask_repeats(self, wanted: Sequence[TrialConfig], size: int) -> list[TrialConfig] | None:
+        """Up to `size` repeats of one finalist to run now; None when nothing is left to give out.
+
+        An empty list means that what is left runs on another machine, which may yet drop it.
+
+        Arguments:
+            wanted: Every repeat there shall be; those that ended, wait or run are known by their
+                numbers.
+            size: Most trials of the pack.
+        """
+        with self._lock:
+            self._recover()
+            pack: list[TrialConfig] = []
+            rows = self._enqueue_repeats(wanted)
+            for row in rows:
+                if row.state is not TrialState.WAITING:
+                    continue
+                config = TrialConfig.model_validate_json(row.user_attrs["config"])
+                of_pack = not pack or config.repeat_of == pack[0].repeat_of
+                if len(pack) < size and of_pack and self._take_repeat(row):
+                    pack.append(config)
+            return pack if pack or self._runs_elsewhere(rows) else None
+
+    @_patient
+    def _enqueue_repeats(self, wanted: Sequence[TrialConfig]) -> list[FrozenTrial]:
+        """Rows of these repeats; those that have none get one, with their finalist's parameters.
+
+        Two processes may both do so; see `has_rival`.
+        """
+        repeats = self._repeats or _repeats_of(self._spec, self._storage, create=True)
+        assert repeats is not None
+        self._repeats = repeats
+        known = {origin(row) for row in self._repeat_rows()}
+        finalists = {row.number: row for row in self._rows()}
+        for config in wanted:
+            if config.repeat_of is not None and config.trial not in known:
+                finalist = finalists[config.repeat_of]
+                repeats.add_trial(
+                    optuna.create_trial(
+                        state=TrialState.WAITING,
+                        params=finalist.params,
+                        distributions=finalist.distributions,
+                        user_attrs={"config": config.model_dump_json()},
+                    )
+                )
+        numbers = {config.trial for config in wanted}
+        return [row for row in self._repeat_rows() if origin(row) in numbers]
+
+    @_patient
+    def _take_repeat(self, row: FrozenTrial) -> bool:
+        """Begin a repeat, unless another machine was faster."""
+        assert self._repeats is not None
+        try:
+            taken = self._storage.set_trial_state_values(row._trial_id, TrialState.RUNNING)
+        except UpdateFinishedTrialError:
+            return False
+        if not taken:
+            return False
+        self._lease(trial := optuna.Trial(self._repeats, row._trial_id))
+        if has_rival(row, self._repeat_rows()):
+            self._drop(trial)
+            return False
+        self._live[origin(row)] = trial
+        return True
+
+    def _lease(self, trial: optuna.Trial) -> None:
+        # Beat at once: a row without a beat is never found stale.
+        self._storage.record_heartbeat(trial._trial_id)
+        trial.set_user_attr("owner", self._owner)
+
+    def _drop(self, trial: optuna.Trial) -> None:
+        """End a row that is one too many."""
+        trial.set_user_attr("surplus", True)
+        self._tell(trial, state=TrialState.FAIL)
+
     @_patient
     def _ask(self, fixed: dict[str, Any]) -> tuple[TrialConfig, dict[str, Any], bool] | None:
         """One trial, with the parameters in `fixed` held, and whether it needs a pack of its own.
@@ -186,21 +282,18 @@ class OptunaLedger:
         self._study.sampler = self._sampler(drawn, fixed)
         with _quiet():
             trial = self._study.ask()
-        # Beat at once: a row without a beat is never found stale.
-        self._storage.record_heartbeat(trial._trial_id)
-        trial.set_user_attr("owner", self._owner)
+        self._lease(trial)
         rows = self._rows()
         row = rows[trial.number]
         resumed = "config" in row.user_attrs
         constant = row.user_attrs.get("known_good", "")
         one_too_many = (
-            _has_rival(row, rows)
+            has_rival(row, rows)
             if resumed
-            else self._exceeds_budget(row, rows) or _is_repeated(row, rows)
+            else self._exceeds_budget(row, rows) or is_constant_again(row, rows)
         )
         if one_too_many:
-            trial.set_user_attr("surplus", True)
-            self._tell(trial, state=TrialState.FAIL)
+            self._drop(trial)
             return None
         config = (
             TrialConfig.model_validate_json(row.user_attrs["config"])
@@ -217,7 +310,7 @@ class OptunaLedger:
 
     def _exceeds_budget(self, row: FrozenTrial, rows: list[FrozenTrial]) -> bool:
         """Whether another machine asked for the last trial of the budget at the same moment."""
-        earlier = [first for first in _firsts(rows) if first.number < row.number]
+        earlier = [first for first in firsts(rows) if first.number < row.number]
         return len(earlier) >= self._spec.budget.trials
 
     def _draw(self, trial: optuna.Trial, constant: str) -> TrialConfig:
@@ -294,7 +387,8 @@ class OptunaLedger:
             return Decision()
         elif report.epoch not in known.intermediate_values:
             trial.report(values[0], report.epoch)
-        if report.epoch >= self._spec.train.epochs:
+        # A mean over the repeats that no pruner stopped would be too good.
+        if report.epoch >= self._spec.train.epochs or trial.study is self._repeats:
             return Decision()
         mine = self._storage.get_trial(trial._trial_id)
         if not self._study.pruner.prune(self._study, mine):
@@ -350,8 +444,8 @@ class OptunaLedger:
         trial.set_user_attr("reason", result.verdict.reason)
         for name, report in (("best", result.best), ("last", result.last)):
             if report:
-                trial.set_user_attr(name, _plain(report))
-        trial.set_user_attr("appraisal", _texts(result.appraisal))
+                trial.set_user_attr(name, plain(report))
+        trial.set_user_attr("appraisal", texts(result.appraisal))
         if kind.infeasible:
             trial.set_constraint(kind.value, 1.0)
         whole = len(result.values) == len(self._spec.objective)
@@ -368,7 +462,7 @@ class OptunaLedger:
         state: TrialState | None = None,
     ) -> None:
         try:
-            self._study.tell(trial, values, state)
+            trial.study.tell(trial, values, state)
         except RuntimeError:
             # Samplers of finite spaces call `Study.stop` after the last point, which Optuna
             # refuses outside of its own loop; by then it has written the state. Here the budget
@@ -387,7 +481,8 @@ class OptunaLedger:
 
     def _fail(self, trial: optuna.Trial, reason: str, *, again: bool) -> None:
         if again:
-            self._requeue(self._storage.get_trial(trial._trial_id), reason)
+            row = self._storage.get_trial(trial._trial_id)
+            self._requeue(trial.study, row, reason)
             return
         try:
             trial.set_user_attr("verdict", Kind.FAILED.value)
@@ -428,43 +523,45 @@ class OptunaLedger:
 
     @_patient
     def rows(self) -> list[TrialRow]:
-        """Every trial of the study once, in the order of their numbers."""
+        """Every trial of the study once, in the order of their numbers; then the repeats."""
         with self._lock:
-            return _table(self._rows())
+            return table(self._rows()) + table(self._repeat_rows())
 
     def _rows(self) -> list[FrozenTrial]:
         return self._study.get_trials(deepcopy=False)
+
+    def _repeat_rows(self) -> list[FrozenTrial]:
+        return self._repeats.get_trials(deepcopy=False) if self._repeats else []
 
     @_patient
     def _recover(self) -> None:
         """Take over what dead processes left, here or on another machine."""
         # Whoever wakes from a sleep must not take its own trials for a dead machine's.
         self.beat()
-        self._start_missing_beats()
-        rows = self._rows()
-        mine = {trial.number for trial in self._live.values()}
-        for row in rows:
-            if row.state is not TrialState.RUNNING or row.number in mine:
-                continue
-            if _owner_is_dead(row.user_attrs.get("owner", "")):
-                self._requeue(row, "its process died")
-        # On other machines only silence tells.
-        with _quiet():
-            fail_stale_trials(self._study)
-        self._mend_lineages()
+        for study in filter(None, (self._study, self._repeats)):
+            self._start_missing_beats(study)
+            for row in study.get_trials(deepcopy=False):
+                if row.state is not TrialState.RUNNING or row._trial_id in self._mine:
+                    continue
+                if is_dead(row.user_attrs.get("owner", "")):
+                    self._requeue(study, row, "its process died")
+            # On other machines only silence tells.
+            with _quiet():
+                fail_stale_trials(study)
+            self._mend_lineages(study)
 
-    def _start_missing_beats(self) -> None:
+    def _start_missing_beats(self, study: optuna.Study) -> None:
         """A row whose process died between asking and its first beat would never be stale."""
         query = sqlalchemy.text(
             "SELECT t.trial_id FROM trials t LEFT JOIN trial_heartbeats h ON h.trial_id = "
             "t.trial_id WHERE t.study_id = :study AND t.state = 'RUNNING' AND h.trial_id IS NULL"
         )
         with self._storage.engine.connect() as connection:
-            silent = connection.execute(query, {"study": self._study._study_id}).scalars().all()
+            silent = connection.execute(query, {"study": study._study_id}).scalars().all()
         for trial_id in silent:
             self._storage.record_heartbeat(trial_id)
 
-    def _requeue(self, row: FrozenTrial, reason: str) -> None:
+    def _requeue(self, study: optuna.Study, row: FrozenTrial, reason: str) -> None:
         """End an interrupted row and let a WAITING row take over its trial."""
         try:
             self._storage.set_trial_user_attr(row._trial_id, "interrupted", reason)
@@ -472,17 +569,17 @@ class OptunaLedger:
         except UpdateFinishedTrialError:
             return
         # Read anew: what was known of the row is from before its end.
-        self._succeed(self._storage.get_trial(row._trial_id))
+        self._succeed(study, self._storage.get_trial(row._trial_id))
 
-    def _mend_lineages(self) -> None:
+    def _mend_lineages(self, study: optuna.Study) -> None:
         """Give each interrupted row the successor that its process had no time to add."""
-        rows = self._rows()
-        newest = {_origin(row): row.number for row in rows if not _is_surplus(row)}
+        rows = study.get_trials(deepcopy=False)
+        newest = {origin(row): row.number for row in rows if not is_surplus(row)}
         for row in rows:
-            if _is_interrupted(row) and newest[_origin(row)] == row.number:
-                self._succeed(row)
+            if is_interrupted(row) and newest[origin(row)] == row.number:
+                self._succeed(study, row)
 
-    def _succeed(self, row: FrozenTrial) -> None:
+    def _succeed(self, study: optuna.Study, row: FrozenTrial) -> None:
         """Add the row that goes on with an interrupted one.
 
         A trial that its interruptions never let finish an epoch may be what breaks its worker;
@@ -506,7 +603,7 @@ class OptunaLedger:
             reason = f"interrupted {idle} times without finishing an epoch: {last}"
             self._faults.append(reason)
             kept |= {"verdict": Kind.FAILED.value, "reason": reason}
-        self._study.add_trial(
+        study.add_trial(
             optuna.create_trial(
                 state=TrialState.FAIL if given_up else TrialState.WAITING,
                 params=row.params,
@@ -550,10 +647,15 @@ def read_rows(spec: StudySpec) -> list[TrialRow] | None:
         file = _sqlite_file(spec.storage.ledger)
         if file is not None and not file.exists():
             return None
-        study = optuna.load_study(
-            study_name=spec.name, storage=_storage(spec.storage.ledger), sampler=None
-        )
-        return _table(study.get_trials(deepcopy=False))
+        storage = _storage(spec.storage.ledger)
+        study = optuna.load_study(study_name=spec.name, storage=storage)
+        repeats = _repeats_of(spec, storage)
+        return [
+            trial
+            for rows in (study, repeats)
+            if rows
+            for trial in table(rows.get_trials(deepcopy=False))
+        ]
     except KeyError:
         return None
     except (*_DATABASE_ERRORS, ImportError, ValueError) as error:
@@ -666,6 +768,26 @@ def _open(spec: StudySpec) -> tuple[RDBStorage, optuna.Study]:
     raise _unreachable(url, failure) from failure
 
 
+def _repeats_of(
+    spec: StudySpec, storage: RDBStorage, *, create: bool = False
+) -> optuna.Study | None:
+    """The study of the repeats beside a study, which exists once one was asked for."""
+    # Never asked: what a repeat is made of comes with its row. A slash is in no study's name.
+    sampler, name = optuna.samplers.RandomSampler(), f"{spec.name}/repeats"
+    if create:
+        return optuna.create_study(
+            storage=storage,
+            study_name=name,
+            load_if_exists=True,
+            directions=["minimize"] * len(spec.objective),
+            sampler=sampler,
+        )
+    try:
+        return optuna.load_study(study_name=name, storage=storage, sampler=sampler)
+    except KeyError:
+        return None
+
+
 def _reach(url: str) -> None:
     """Connect once, so that a database which is not there is told at once.
 
@@ -775,147 +897,3 @@ def _unreachable(url: str, error: Exception) -> StorageError:
         f"cannot open the ledger {shown}: {reason}. Check `storage.ledger`, and that the "
         "database runs and can be written."
     )
-
-
-def _owner() -> str:
-    """Host, process and its start: enough to know later whether that process is gone."""
-    return f"{socket.gethostname()} {os.getpid()} {_process_start(os.getpid())}"
-
-
-def _owner_is_dead(owner: str) -> bool:
-    """Whether an owner was a process of this machine that no longer runs."""
-    host, _, process = owner.partition(" ")
-    if host != socket.gethostname():
-        return False
-    pid, _, start = process.partition(" ")
-    return _process_start(int(pid)) != start
-
-
-def _process_start(pid: int) -> str:
-    """When a process began, as text that no later process of the same number shares."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        if Path("/proc/self/stat").exists():
-            return "gone"
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return "gone"
-        except OSError:
-            return "running"
-        return "running"
-    fields = stat.rpartition(")")[2].split()
-    return "gone" if fields[0] in "ZX" else fields[19]
-
-
-def _origin(row: FrozenTrial) -> int:
-    """The number of the trial that a row belongs to."""
-    config = row.user_attrs.get("config")
-    return int(json.loads(config)["trial"]) if config else row.number
-
-
-def _firsts(rows: list[FrozenTrial]) -> list[FrozenTrial]:
-    """The first row of each trial: what the budget counts."""
-    return [
-        row
-        for row in rows
-        if _origin(row) == row.number and not _is_surplus(row) and not _is_stillborn(row)
-    ]
-
-
-def _is_surplus(row: FrozenTrial) -> bool:
-    """Whether a row was one too many, because two processes acted at the same moment."""
-    return bool(row.user_attrs.get("surplus"))
-
-
-def _is_stillborn(row: FrozenTrial) -> bool:
-    return row.state is TrialState.FAIL and "config" not in row.user_attrs
-
-
-def _is_interrupted(row: FrozenTrial) -> bool:
-    """Whether a row ended without ending its trial.
-
-    A verdict alone does not tell: it is written before the row's end, and a kill may come between.
-    """
-    broke = row.user_attrs.get("verdict") == Kind.FAILED.value
-    ends_trial = broke or _is_surplus(row) or _is_stillborn(row)
-    return row.state is TrialState.FAIL and not ends_trial
-
-
-def _has_rival(row: FrozenTrial, rows: list[FrozenTrial]) -> bool:
-    """Whether an earlier row goes on with the same trial: two processes mended one lineage."""
-    return any(
-        _origin(other) == _origin(row) and not _is_interrupted(other) and not _is_surplus(other)
-        for other in rows[: row.number]
-    )
-
-
-def _is_repeated(row: FrozenTrial, rows: list[FrozenTrial]) -> bool:
-    """Whether an earlier row tries the same constant: two processes began the study at once."""
-    constant = row.user_attrs.get("known_good")
-    return constant is not None and any(
-        other.user_attrs.get("known_good") == constant
-        and not _is_surplus(other)
-        and not _is_stillborn(other)
-        for other in rows[: row.number]
-    )
-
-
-def _table(rows: list[FrozenTrial]) -> list[TrialRow]:
-    newest: dict[int, FrozenTrial] = {}
-    for row in rows:
-        if "config" in row.user_attrs and not _is_surplus(row):
-            newest[_origin(row)] = row
-    return [_row(newest[number]) for number in sorted(newest)]
-
-
-def _row(row: FrozenTrial) -> TrialRow:
-    attrs = row.user_attrs
-    ended = row.state.is_finished() and not _is_interrupted(row)
-    state = "ended" if ended else "running" if row.state is TrialState.RUNNING else "waiting"
-    return TrialRow(
-        config=TrialConfig.model_validate_json(attrs["config"]),
-        state=state,
-        finished=row.state is TrialState.COMPLETE,
-        kind=attrs.get("verdict", ""),
-        reason=attrs.get("reason", ""),
-        values=tuple(row.values) if row.state is TrialState.COMPLETE else (),
-        best=_report(attrs.get("best")),
-        last=_report(attrs.get("last")),
-        appraisal={key: float(text) for key, text in attrs.get("appraisal", {}).items()},
-        epoch=int(attrs.get("epoch", 0)),
-        attempts=int(attrs.get("attempts", 1)),
-        owner=attrs.get("owner", "").partition(" ")[0],
-        started=_seconds(row.datetime_start),
-        ended_at=_seconds(row.datetime_complete),
-    )
-
-
-def _seconds(moment: datetime | None) -> float | None:
-    return moment.timestamp() if moment else None
-
-
-def _texts(numbers: Mapping[str, float]) -> dict[str, str]:
-    """Numbers as JSON can hold them, finite or not."""
-    return {key: repr(value) for key, value in numbers.items()}
-
-
-def _plain(report: EpochReport) -> dict[str, Any]:
-    """A report as JSON can hold it: numbers that are not finite become text."""
-    values = report.to_dict()
-    return {
-        key: str(value) if isinstance(value, float) and not math.isfinite(value) else value
-        for key, value in values.items()
-        if key != "rate_per_latent_nats"
-    } | {"rate_per_latent_nats": [str(rate) for rate in report.rate_per_latent_nats]}
-
-
-def _report(values: dict[str, Any] | None) -> EpochReport | None:
-    if not values:
-        return None
-    numbers = {
-        key: float(value) if isinstance(value, str) else value for key, value in values.items()
-    }
-    numbers["rate_per_latent_nats"] = [float(rate) for rate in values["rate_per_latent_nats"]]
-    return EpochReport.from_dict(numbers)

@@ -135,6 +135,10 @@ class MlflowTracker:
         """What the experiment's page says of the study."""
         self._jobs.put(lambda: self._note(text))
 
+    def tag(self, trial: int, key: str, value: str) -> None:
+        """Say something of a trial that its own end could not."""
+        self._jobs.put(lambda: self._tag(trial, key, value))
+
     def close(self, seconds: float = 120.0) -> bool:
         """Finish what is queued within a time; whether MLflow took all there ever was."""
         self._deadline = time.monotonic() + seconds
@@ -200,9 +204,9 @@ class MlflowTracker:
         self._study_run = self._open_study()
 
     def _find(self, condition: str = "") -> list[Any]:
-        """Runs of trials."""
+        """Runs of trials and of repeats."""
         found = self._client.search_runs(
-            [self._experiment], f"tags.`tune_vae.kind` = 'trial'{condition}", max_results=50_000
+            [self._experiment], f"tags.`tune_vae.kind` != 'study'{condition}", max_results=50_000
         )
         return list(found)
 
@@ -237,8 +241,8 @@ class MlflowTracker:
             self._experiment,
             run_name=_run_name(config),
             tags=self._common_tags()
+            | _kind(config)
             | {
-                "tune_vae.kind": "trial",
                 "tune_vae.trial": str(trial),
                 "tune_vae.data_digest": self._digest,
                 "host": socket.gethostname(),
@@ -339,6 +343,10 @@ class MlflowTracker:
         for report in reports:
             self._log(report)
         self._conclude(result)
+
+    def _tag(self, trial: int, key: str, value: str) -> None:
+        if trial in self._runs:
+            self._call(self._client.set_tag, self._runs[trial], key, value)
 
     def _note(self, text: str) -> None:
         self._call(self._client.set_experiment_tag, self._experiment, "mlflow.note.content", text)
@@ -450,7 +458,15 @@ def _experiment(client: "MlflowClient", spec: StudySpec) -> str:
 
 def _run_name(config: TrialConfig) -> str:
     """At most some 22 characters: MLflow cuts what is longer."""
-    return f"{config.trial:03d} {_short_decoder(config)} b{config.beta_norm:.2g}"
+    number, slash, seed = config.label.partition("/")
+    return f"{number:0>3}{slash}{seed} {_short_decoder(config)} b{config.beta_norm:.2g}"
+
+
+def _kind(config: TrialConfig) -> dict[str, str]:
+    """Tags by which pages and searches leave the repeats out, or show them alone."""
+    if config.repeat_of is None:
+        return {"tune_vae.kind": "trial"}
+    return {"tune_vae.kind": "repeat", "tune_vae.repeat_of": str(config.repeat_of)}
 
 
 def _short_decoder(config: TrialConfig) -> str:

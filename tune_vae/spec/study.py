@@ -62,6 +62,9 @@ class Budget(_Section):
         concurrency: Most packs at once; by default what the machine or the cluster has room for.
         retries: How often in a row a trial may be interrupted without finishing an epoch before
             it counts as failed.
+        seeds: With how many seeds each finalist is trained in all, its trial included; 1 for no
+            repeats. Repeats come after the trials and are not counted among them.
+        finalists: How many trials are repeated; see `service.finalists`.
     """
 
     trials: int = Field(default=30, ge=1, le=1_000_000)
@@ -71,6 +74,8 @@ class Budget(_Section):
     cpus_per_trial: float = Field(default=1.0, gt=0, le=1024)
     concurrency: int | None = Field(default=None, ge=1, le=100_000)
     retries: int = Field(default=3, ge=0, le=1000)
+    seeds: int = Field(default=1, ge=1, le=1000)
+    finalists: int = Field(default=3, ge=1, le=1000)
 
 
 class Storage(_Section):
@@ -263,6 +268,12 @@ class StudySpec:
             StudyFileError: An unknown knob or a value that is not allowed.
         """
         return dict(self.knobs) | _Parser(Source("the values given", "")).given(values)
+
+    def with_seeds(self, seeds: int, *, finalists: int) -> "StudySpec":
+        """The study with other repeats; see `Budget`."""
+        changes = {"seeds": seeds, "finalists": finalists}
+        budget = Budget.model_validate(self.budget.model_dump() | changes)
+        return replace(self, budget=budget)
 
     def space_digest(self) -> str:
         """Fingerprint of what makes trials comparable: all but budget, storage and resources."""

@@ -13,6 +13,9 @@ from tune_vae.training.trainer import Member
 
 __all__ = ["TrialConfig"]
 
+REPEATS = 1_000_000
+"""Repeats are numbered beyond all trials, of which a budget has no more than this."""
+
 
 class TrialConfig(BaseModel):
     """Everything that defines a trial. As JSON it is enough to train it again, or to load it.
@@ -34,6 +37,8 @@ class TrialConfig(BaseModel):
         objective: What the study minimises.
         known_good: Which constant of the literature it tries, if any; see `spec.known_good`.
         rollbacks: How often it may be rolled back; see `spec.study.Training`.
+        repeat_of: The trial that this one trains again with another seed; None for a trial of
+            its own.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -64,6 +69,7 @@ class TrialConfig(BaseModel):
     init_scale: float = 1.0
     known_good: str = ""
     rollbacks: int = 0
+    repeat_of: int | None = None
 
     @classmethod
     def of(
@@ -80,11 +86,10 @@ class TrialConfig(BaseModel):
         clip = drawn["grad_clip"]
         facts = {} if levels is None else {"levels": levels}
         likelihood = components.completed("likelihood", drawn["likelihood"], **facts)
-        seed = hashlib.blake2b(f"{spec.train.seed} {trial}".encode(), digest_size=6).digest()
         config = cls(
             study=spec.name,
             trial=trial,
-            seed=int.from_bytes(seed, "big"),
+            seed=_seed(f"{spec.train.seed} {trial}"),
             data=spec.data,
             shape=shape,
             levels=levels,
@@ -100,6 +105,28 @@ class TrialConfig(BaseModel):
         )
         # Through JSON and back, so that it equals what the ledger and a checkpoint return.
         return cls.model_validate_json(config.model_dump_json())
+
+    def repeated(self, count: int) -> "TrialConfig":
+        """The same training with another seed, as a trial of its own.
+
+        Arguments:
+            count: 1 for the first repeat. Number and seed follow from it and this trial, so that
+                whoever asks for a repeat means the same one.
+        """
+        return self.model_copy(
+            update={
+                "trial": self.trial + count * REPEATS,
+                "seed": _seed(f"{self.seed} repeat {count}"),
+                "repeat_of": self.trial,
+            }
+        )
+
+    @property
+    def label(self) -> str:
+        """Its number for people; `12/2` is trial 12 with its second seed."""
+        if self.repeat_of is None:
+            return str(self.trial)
+        return f"{self.repeat_of}/{self.trial // REPEATS + 1}"
 
     @property
     def values(self) -> int:
@@ -144,3 +171,7 @@ class TrialConfig(BaseModel):
             init_scale=self.init_scale,
             config=self.model_dump_json(),
         )
+
+
+def _seed(of: str) -> int:
+    return int.from_bytes(hashlib.blake2b(of.encode(), digest_size=6).digest(), "big")

@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from tests.unit.spec.choosers import PlannedChooser, RandomChooser
 from tests.unit.spec.studies import WIDE, study, text
@@ -158,6 +159,8 @@ def test_top_level_key_in_a_section_is_sent_home() -> None:
         ("train", "rollbacks", "-1", "greater than or equal to 0"),
         ("train", "seed", str(2**63), "less than 9223372036854775808"),
         ("budget", "trials", ".nan", "must be a whole number, got `.nan`"),
+        ("budget", "seeds", "0", "greater than or equal to 1"),
+        ("budget", "finalists", "0", "greater than or equal to 1"),
         ("budget", "hours", "0", "greater than 0"),
         ("budget", "hours", ".nan", "greater than 0"),
         ("budget", "hours", "1:30", "must be a number, got `1:30`"),
@@ -330,3 +333,12 @@ def test_digest_does_not_depend_on_how_the_same_is_written() -> None:
   lr: 0.001
   beta_norm: {log_uniform: [0.001, 10.0]}"""
     assert study(search=search).space_digest() == study().space_digest()
+
+
+def test_other_repeats_leave_the_study_comparable_and_are_checked() -> None:
+    spec = study(budget="{trials: 5, hours: 2}")
+    sure = spec.with_seeds(4, finalists=2)
+    assert sure.budget == Budget(trials=5, hours=2, seeds=4, finalists=2)
+    assert sure.space_digest() == spec.space_digest()
+    with pytest.raises(ValidationError):
+        spec.with_seeds(0, finalists=2)

@@ -13,7 +13,7 @@ from tune_vae.science.likelihoods.gaussian import Gaussian
 from tune_vae.science.networks.mlp import Mlp
 from tune_vae.science.schedules.linear import Linear
 from tune_vae.science.sigmas.fixed import Fixed
-from tune_vae.spec.study import StudySpec
+from tune_vae.spec.study import Budget, StudySpec
 from tune_vae.spec.trial import TrialConfig
 from tune_vae.training.trainer import build_vae
 
@@ -159,3 +159,26 @@ def test_levels_of_the_data_are_filled_in_where_a_likelihood_takes_them() -> Non
         "categorical": {"levels": 256}
     }
     assert config(likelihood={"bernoulli": {}}).likelihood == {"bernoulli": {}}
+
+
+def test_repeat_is_the_same_training_with_a_number_and_a_seed_of_its_own() -> None:
+    one = config(trial=12)
+    second, third = one.repeated(1), one.repeated(2)
+    own = {"trial", "seed", "repeat_of"}
+    assert second.model_dump(exclude=own) == one.model_dump(exclude=own)
+    assert len({config.trial for config in (one, second, third)}) == 3
+    assert len({config.seed for config in (one, second, third)}) == 3
+    assert (second, third.repeat_of) == (one.repeated(1), 12)
+    assert [config.label for config in (one, second, third)] == ["12", "12/2", "12/3"]
+    # As it comes back from the ledger and from a checkpoint.
+    assert TrialConfig.model_validate_json(second.model_dump_json()) == second
+    assert second.member().pack_key() == one.member().pack_key()
+
+
+def test_repeats_have_numbers_that_no_trial_and_no_other_repeat_has() -> None:
+    most = 1_000_000
+    with pytest.raises(ValidationError):
+        Budget(trials=most + 1)
+    first, last = config(trial=0), config(trial=Budget(trials=most).trials - 1)
+    assert first.repeated(1).trial > last.trial
+    assert last.repeated(1).trial < first.repeated(2).trial
