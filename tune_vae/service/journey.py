@@ -117,24 +117,30 @@ def run_pack(
             tracker.log(report, verdict)
         if ends:
             result = conclusion(config, history, decision.verdict or verdict)
-            best = store.best(config.trial) if result.finished else None
+            best = None
+            if result.finished and result.best:
+                best = store.best(config.trial, result.best.epoch)
             if best:
                 result = replace(result, appraisal=trainer.appraise(config.trial, best).known())
             tracker.conclude(result)
             ledger.commit(result)
 
     for config in configs:
-        if histories[config.trial].reports:
-            settle(config, histories[config.trial].reports)
+        history = histories[config.trial]
+        if history.reports:
+            if history.best is history.last:
+                # A kill may have come between the two files of an epoch.
+                store.save_best(config.trial, resume[config.trial])
+            settle(config, history.reports)
 
     by_trial = {config.trial: config for config in configs}
     for reports in trainer:
         for report in reports:
             history = histories[report.trial].add(report)
             state = trainer.state(report.trial) | {"reports": [one.to_dict() for one in history]}
+            store.save_last(report.trial, state)
             if history.best is report:
                 store.save_best(report.trial, state)
-            store.save_last(report.trial, state)
             settle(by_trial[report.trial], [report])
         yield
 
