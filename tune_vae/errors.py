@@ -18,7 +18,7 @@ __all__ = [
 
 _SECRETS = (
     # A password may hold anything but a space: what ends it is the last @ of the word.
-    re.compile(r"(?<=://)([^\s:/@]*:)\S+(?=@)"),
+    re.compile(r"(:/+[^\s:/@]*:)\S+(?=@)"),
     re.compile(
         r"([?&;][^\s=&]*(?:password|passwd|pwd|secret|token|credential|signature|api_?key)[^\s=&]*=)"
         r"[^\s&;'\"]+",

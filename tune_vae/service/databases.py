@@ -19,6 +19,7 @@ __all__ = [
     "LOCK_SECONDS",
     "configure",
     "connect_args",
+    "has_table",
     "reach",
     "sqlite_file",
     "try_out",
@@ -133,6 +134,18 @@ def reach(url: str, setting: str) -> None:
         engine.dispose()
     except _ERRORS as error:
         raise unreachable(url, setting, error) from None
+
+
+def has_table(url: str, name: str) -> bool:
+    """Whether a database is there and has a table; nothing is created."""
+    file = sqlite_file(url)
+    if file is not None and not file.exists():
+        return False
+    engine = sqlalchemy.create_engine(url, connect_args=connect_args(url))
+    try:
+        return sqlalchemy.inspect(engine).has_table(name)
+    finally:
+        engine.dispose()
 
 
 def try_out(url: str, setting: str) -> float:

@@ -19,6 +19,7 @@ import statistics
 import threading
 import time
 import warnings
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -134,10 +135,10 @@ class OptunaLedger:
 
     def _refusal(self, differences: str) -> StudyError:
         return StudyError(
-            f"study `{self._spec.name}` was begun with something else, and trials of both could not "
-            f"be compared: {differences}. Restore what it was, or begin a new study with the file as "
-            f"it is: tune-vae search {self._spec.file} --fork NEW-NAME. Budget, health, storage, "
-            "resources, sampler and pruner may change freely."
+            f"study `{self._spec.name}` was begun with something else, and its trials could not "
+            f"be compared with new ones: {differences}. Restore what it was, or begin a new study "
+            f"with the file as it is: tune-vae search {self._spec.file} --fork NEW-NAME. Budget, "
+            "health, storage, resources, sampler and pruner may change freely."
         )
 
     def _enqueue_known_good(self) -> None:
@@ -570,8 +571,8 @@ def read_rows(spec: StudySpec) -> list[TrialRow] | None:
         StorageError: The storage cannot be opened.
     """
     try:
-        file = databases.sqlite_file(spec.storage.ledger)
-        if file is not None and not file.exists():
+        # Optuna would create what is missing.
+        if not databases.has_table(spec.storage.ledger, "studies"):
             return None
         study = optuna.load_study(
             study_name=spec.name, storage=_storage(spec.storage.ledger), sampler=None
@@ -701,6 +702,8 @@ def _storage(url: str) -> RDBStorage:
             grace_period=GRACE_SECONDS,
         )
     databases.configure(storage.engine)
+    # Servers count connections, and Optuna closes none.
+    weakref.finalize(storage, storage.engine.dispose)
     return storage
 
 

@@ -130,7 +130,7 @@ def _folder(place: str) -> _Found:
     if kind in _NETWORK:
         return (
             True,
-            f"{tried}; {clock}; a network drive ({kind}): for machines that mount it there",
+            f"{tried}; {clock}; a network drive ({kind}): whoever mounts it reaches it",
         )
     return False, f"{tried}; a folder on a disk of this machine, which no other machine reaches"
 
@@ -138,7 +138,10 @@ def _folder(place: str) -> _Found:
 def _nearest_folder(path: Path) -> Path:
     """The folder, or the nearest above it that is there."""
     path = path.absolute()
-    return next(one for one in (path, *path.parents) if one.is_dir())
+    nearest = next(one for one in (path, *path.parents) if one.exists())
+    if not nearest.is_dir():
+        raise StorageError(f"{nearest} is no folder")
+    return nearest
 
 
 def _clock(ask: Callable[[], float]) -> str:

@@ -33,6 +33,7 @@ Checkpoint = dict[str, Any]
 """Tensors and plain values only: what `Trainer.state` gives, and the reports so far."""
 
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_OTHER_THAN_A_FILE = (FileNotFoundError, IsADirectoryError)
 _Version = tuple[int, int]
 """Attempt and epoch; of two, the larger is the newer."""
 
@@ -49,8 +50,8 @@ def save(checkpoint: Checkpoint, place: str | Path) -> None:
     torch.save(checkpoint, buffer)
     try:
         _request("write", place, lambda files, path: _put(files, path, buffer.getvalue()))
-    except FileNotFoundError as error:
-        # A bucket, which nobody but its owner can make.
+    except _OTHER_THAN_A_FILE as error:
+        # A bucket, for instance, which nobody but its owner can make.
         raise StorageError(f"cannot write {place}: {error}") from None
 
 
@@ -65,6 +66,8 @@ def load(place: str | Path) -> Checkpoint:
         data = _request("read", place, lambda files, path: files.cat_file(path))
     except FileNotFoundError:
         raise CheckpointError(f"no checkpoint at {place}") from None
+    except IsADirectoryError:
+        raise CheckpointError(f"{place} is not a readable checkpoint: it is a folder") from None
     try:
         # torch does not compare the checksums that it writes.
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
@@ -254,21 +257,23 @@ def _request(
     place: str | Path,
     call: Callable[[AbstractFileSystem, str], _T],
     *,
-    patience: float = PATIENCE_SECONDS,
+    patience: float | None = None,
 ) -> _T:
     """Ask the file system behind a place, again and again while it does not answer.
 
     Raises:
         FileNotFoundError: There is no such file, folder or bucket.
+        IsADirectoryError: It is a folder.
         StorageError: Anything else that went wrong.
     """
-    wait, deadline = 0.5, time.monotonic() + patience
+    wait = 0.5
+    deadline = time.monotonic() + (PATIENCE_SECONDS if patience is None else patience)
     while True:
         try:
             # Without a memory of listings: other machines write as well.
             files, path = fsspec.core.url_to_fs(str(place), use_listings_cache=False)
             return call(files, path)
-        except FileNotFoundError:
+        except _OTHER_THAN_A_FILE:
             raise
         except Exception as error:  # noqa: BLE001
             # Each kind of store has a library with exceptions of its own.

@@ -394,7 +394,8 @@ def test_finished_trial_is_appraised_at_its_best_epoch(stage: Stage) -> None:
         finished, lost = lost, finished
     assert lost.appraisal == {}
     assert finished.appraisal == stage.tracker.results[-1].appraisal
-    best = stage.store.best(0)
+    assert finished.best is not None
+    best = stage.store.best(0, finished.best.epoch)
     assert best is not None
     assert finished.best is not None
     assert best["epoch"] == finished.best.epoch

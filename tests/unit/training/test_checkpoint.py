@@ -350,7 +350,7 @@ def test_place_is_tried_out_and_left_as_it_was(tmp_path: Path) -> None:
 
 def test_place_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("a file where the folder should be")
-    with pytest.raises(StorageError, match="cannot use .*file"):
+    with pytest.raises(StorageError, match=r"cannot use .*file"):
         try_out(tmp_path / "file")
     with full_disk(after_bytes=0), pytest.raises(StorageError, match="File too large"):
         try_out(tmp_path)
