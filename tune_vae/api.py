@@ -76,7 +76,7 @@ class CheckReport:
     memory_bytes: tuple[int, int]
     step_seconds: float
     seen: int
-    stores: tuple["StoreReport", ...] = ()
+    stores: tuple["StoreReport", ...]
 
     @property
     def steps_per_epoch(self) -> int:
