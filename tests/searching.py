@@ -8,9 +8,9 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,9 +38,17 @@ class Ended:
 
 @dataclass(frozen=True)
 class Workplace:
-    """A folder with a study in it."""
+    """A folder with a study in it.
+
+    Arguments:
+        folder: Where commands run.
+        settings: Environment variables that they get.
+        host: Name of the machine; by default that of this one.
+    """
 
     folder: Path
+    settings: Mapping[str, str] = field(default_factory=dict)
+    host: str = ""
 
     @property
     def file(self) -> Path:
@@ -56,7 +64,7 @@ class Workplace:
             artifacts=str(place / "artifacts"),
             checkpoints=str(place / "checkpoints"),
         )
-        return replace(StudySpec.load(self.file), storage=storage)
+        return replace(StudySpec.load(self.file), storage=storage.overridden(self.settings))
 
     def write(self, text: str, **sections: Any) -> "Workplace":
         """Put down the study, some of its sections merged with others."""
@@ -74,14 +82,22 @@ class Workplace:
         kept = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
         with (self.folder / "output.txt").open("wb") as output:
             return subprocess.Popen(
-                [COMMAND, *arguments],
+                [*self._as_host, COMMAND, *arguments],
                 cwd=self.folder,
-                env=kept | {"HOME": str(home), "XDG_CACHE_HOME": str(home / "cache")},
+                env=kept
+                | {"HOME": str(home), "XDG_CACHE_HOME": str(home / "cache")}
+                | self.settings,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
+
+    @property
+    def _as_host(self) -> list[str]:
+        if not self.host:
+            return []
+        return ["unshare", "--uts", "sh", "-c", f'hostname {self.host} && exec "$0" "$@"']
 
     def search(self) -> "subprocess.Popen[bytes]":
         return self.start("search", "study.yaml")

@@ -21,6 +21,7 @@ from tune_vae.errors import (
     DataError,
     Problem,
     StudyError,
+    StudyFileError,
     TrialNotFoundError,
     TuneVaeError,
 )
@@ -39,12 +40,14 @@ from tune_vae.training.trainer import Trainer, build_vae, restored_vae
 if TYPE_CHECKING:
     from tune_vae.service.desk import DataFacts, Snapshot
     from tune_vae.service.inception import InceptionDistances
+    from tune_vae.service.stores import StoreReport
 
 __all__ = [
     "CheckReport",
     "Trained",
     "check",
     "confirm",
+    "fork",
     "inception_scores",
     "load_vae",
     "results",
@@ -66,6 +69,7 @@ class CheckReport:
         memory_bytes: The same for the memory a trial takes beside the data.
         step_seconds: Time of one optimiser step of the first model, measured here.
         seen: Trials of this study that exist already.
+        stores: Where the study lives, each tried out.
     """
 
     spec: StudySpec
@@ -74,6 +78,7 @@ class CheckReport:
     memory_bytes: tuple[int, int]
     step_seconds: float
     seen: int
+    stores: tuple["StoreReport", ...]
 
     @property
     def steps_per_epoch(self) -> int:
@@ -86,7 +91,7 @@ class CheckReport:
 
 
 def check(spec: StudySpec) -> CheckReport:
-    """Load the data, build every kind of model in the space, and time a few steps.
+    """Load the data, build every kind of model, time a few steps, and try out each store.
 
     Raises:
         StudyFileError: The study is redundant, its trials cannot be compared, or one of its
@@ -97,7 +102,11 @@ def check(spec: StudySpec) -> CheckReport:
     data = _sound_data(spec, _size)
     configs = _models(spec, data)
     sizes = [_size(config) for config in configs]
-    rows = StudyResults.of(spec, _rows(spec) or []).rows
+    from tune_vae.service.stores import try_stores
+
+    stores = try_stores(spec.storage)
+    # A ledger that does not answer is told among the stores.
+    rows = StudyResults.of(spec, (_rows(spec) if stores[0].works else None) or []).rows
     return CheckReport(
         spec=spec,
         data=data,
@@ -105,6 +114,7 @@ def check(spec: StudySpec) -> CheckReport:
         memory_bytes=(min(m for _, m in sizes), max(m for _, m in sizes)),
         step_seconds=_step_seconds(configs[0], data),
         seen=len(rows),
+        stores=stores,
     )
 
 
@@ -125,7 +135,8 @@ def search(
 
     Raises:
         StudyFileError, DataError: See `check`.
-        StudyError: It was begun with another space or other data, or all its trials break.
+        StudyError: It was begun with another space or other data (see `fork`), or all its trials
+            break.
         StorageError: Ledger or cluster cannot be reached.
         Interrupted: By Ctrl-C or SIGTERM; call it again to go on.
     """
@@ -165,6 +176,34 @@ def _facts(spec: StudySpec) -> "DataFacts":
 
     data = _sound_data(spec, _build)
     return DataFacts(data.shape, data.levels, data.digest())
+
+
+def fork(spec: StudySpec, name: str) -> Path:
+    """Write a study file with another name of the study beside the one there is.
+
+    So that a study which was changed after it began is searched anew, in the same stores. May be
+    repeated.
+
+    Returns:
+        The new file, `<name>.yaml`.
+
+    Raises:
+        StudyError: It cannot be the name of a study, or such a file holds something else.
+    """
+    try:
+        text = spec.renamed(name)
+    except StudyFileError as error:
+        raise StudyError(str(error)) from None
+    file = Path(spec.file).with_name(f"{name}.yaml")
+    if file.exists() and file.read_text(encoding="utf-8") != text:
+        raise StudyError(
+            f"{file} is there and holds another study. Choose another name for the fork, or go on "
+            f"with that one: tune-vae search {file}"
+        )
+    partial = file.with_name(f".{file.name}.partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(file)
+    return file
 
 
 def results(spec: StudySpec) -> StudyResults:
@@ -211,7 +250,7 @@ def train(
     study: StudySpec | TrialConfig,
     *,
     on_epoch: Callable[[EpochReport, Verdict], None] = lambda report, verdict: None,
-    save_to: Path | None = None,
+    save_to: str | Path | None = None,
     limits: Limits | None = None,
     device: str = "cpu",
     data: Splits | None = None,
@@ -224,7 +263,7 @@ def train(
     Arguments:
         study: A configuration, or a study whose open knobs are given as keywords.
         on_epoch: Called after each epoch.
-        save_to: Where to write the last checkpoint.
+        save_to: Path or URL to write the last checkpoint to.
         limits: When to stop; by default those of the study.
         device: Where to train.
         data: Images to use instead of loading the study's.
@@ -268,7 +307,7 @@ def load_vae(path: str | Path) -> VAE:
     """The model of a checkpoint, in evaluation mode on the CPU.
 
     Arguments:
-        path: A `best.pt` or `last.pt`, from the checkpoint store or from MLflow.
+        path: A checkpoint, from the checkpoint store (also by URL) or from MLflow.
 
     Raises:
         CheckpointError: The file is absent, torn or foreign.
@@ -277,7 +316,7 @@ def load_vae(path: str | Path) -> VAE:
         vae = load_vae("mlruns/checkpoints/digits/00012/best.pt")
         images = vae.generate(16)
     """
-    state = checkpoint.load(Path(path))
+    state = checkpoint.load(path)
     return _vae(_config_of(state, path), state)
 
 
@@ -292,7 +331,7 @@ def validate(path: str | Path, data: Splits | None = None) -> dict[str, float]:
         `bits_per_dim`, `bits_per_dim_calibrated`, `rate_nats`, `distortion_nats`, `neg_elbo`,
         `mse`, as the checkpoint's own last report holds them.
     """
-    state = checkpoint.load(Path(path))
+    state = checkpoint.load(path)
     config = _config_of(state, path)
     trainer = Trainer([config.member()], data or _data_of(config), resume={config.trial: state})
     return trainer.scores()[0]
@@ -315,7 +354,7 @@ def inception_scores(
     """
     from tune_vae.service.inception import inception_distances
 
-    config = _config_of(checkpoint.load(Path(path)), path)
+    config = _config_of(checkpoint.load(path), path)
     data = data or _data_of(config)
     if data.levels is None or data.shape[0] not in (1, 3):
         raise DataError("FID and KID are of images with 1 or 3 channels, and these data are not")

@@ -1,12 +1,13 @@
 """The command line: a few lines each over `api`."""
 
 import sys
+import traceback
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from tune_vae.errors import TuneVaeError
+from tune_vae.errors import StorageError, TuneVaeError, masked
 
 __all__ = ["app", "main"]
 
@@ -52,23 +53,38 @@ def options(
 
 @app.command(epilog="Example: tune-vae check studies/digits.yaml")
 def check(study: Study) -> None:
-    """Validate a study and show what it would do; nothing is started or written."""
+    """Validate a study, try out its stores and show what it would do; nothing is left behind."""
     from tune_vae import api, terminal
     from tune_vae.spec.study import StudySpec
 
-    terminal.show_check(terminal.console(), api.check(StudySpec.load(study)))
+    report = api.check(StudySpec.load(study))
+    terminal.show_check(terminal.console(), report)
+    if not all(store.works for store in report.stores):
+        raise typer.Exit(StorageError.exit_code)
 
 
 @app.command(epilog="Example: tune-vae search studies/digits.yaml" + "\n\n" + EXIT_CODES)
 def search(
     study: Study,
     verbose: Annotated[bool, typer.Option("--verbose", help="Show Ray's own messages.")] = False,
+    fork: Annotated[
+        str | None,
+        typer.Option(
+            "--fork",
+            metavar="NEW-NAME",
+            help="Begin another study with this file, written to NEW-NAME.yaml beside it.",
+        ),
+    ] = None,
 ) -> None:
     """Search, or go on with a search: run it again after Ctrl-C, a crash or a reboot."""
     from tune_vae import terminal
     from tune_vae.spec.study import StudySpec
 
     spec = StudySpec.load(study)
+    if fork is not None:
+        from tune_vae import api
+
+        spec = StudySpec.load(api.fork(spec, fork))
     out = terminal.console()
     with terminal.view(out, spec) as show:
         from tune_vae import api
@@ -137,11 +153,13 @@ def train(
     """Train one trial of a study again, alone and from the beginning."""
     from tune_vae import api, terminal
     from tune_vae.spec.study import StudySpec
+    from tune_vae.training.checkpoint import CheckpointStore
 
     spec = StudySpec.load(study)
     config = api.trial_of(spec, trial).config
     out = terminal.console()
-    saved = to or Path(spec.storage.checkpoints) / spec.name / f"{trial:05d}" / "again.pt"
+    store = CheckpointStore(spec.storage.checkpoints, spec.name)
+    saved = to or store.path(trial, "again.pt")
     with terminal.training(out, config) as on_epoch:
         trained = api.train(config, on_epoch=on_epoch, save_to=saved, limits=spec.health)
     terminal.show_trained(out, trained, str(saved))
@@ -163,7 +181,7 @@ def fid(
 
     spec = StudySpec.load(study)
     api.trial_of(spec, trial)
-    best = CheckpointStore(Path(spec.storage.checkpoints), spec.name).path(trial, "best")
+    best = CheckpointStore(spec.storage.checkpoints, spec.name).path(trial, "best.pt")
     found = api.inception_scores(best, images=images, device=device)
     out = terminal.console()
     out.print(
@@ -184,8 +202,8 @@ def ui(
 
     spec = StudySpec.load(study)
     out = terminal.console()
-    remote = spec.storage.tracking.startswith(("http://", "https://"))
-    server = spec.storage.tracking if remote else f"http://{host}:{port}"
+    remote = tracking.is_server(spec.storage)
+    server = masked(spec.storage.tracking) if remote else f"http://{host}:{port}"
     link = tracking.experiment_link(spec, server)
     if remote:
         out.print(link)
@@ -206,3 +224,7 @@ def main() -> None:
 
         terminal.show_error(terminal.console(stderr=True), error)
         sys.exit(error.exit_code)
+    except Exception:  # noqa: BLE001
+        # A fault of ours, whose messages and lines may quote an URL.
+        sys.stderr.write(masked(traceback.format_exc()))
+        sys.exit(TuneVaeError.exit_code)

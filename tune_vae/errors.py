@@ -1,5 +1,6 @@
 """The errors a user can meet, each with the exit code that the command line gives it."""
 
+import re
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -12,13 +13,39 @@ __all__ = [
     "StudyFileError",
     "TrialNotFoundError",
     "TuneVaeError",
+    "masked",
 ]
+
+_SECRETS = (
+    # A password may hold anything but a space: what ends it is the last @ of the word.
+    re.compile(r"(:/+[^\s:/@]*:)\S+(?=@)"),
+    re.compile(
+        r"([?&;][^\s=&]*(?:password|passwd|pwd|secret|token|credential|signature|api_?key)[^\s=&]*=)"
+        r"[^\s&;'\"]+",
+        re.IGNORECASE,
+    ),
+)
+
+
+def masked(text: str) -> str:
+    """A text without the passwords of the URLs in it.
+
+    Example:
+        >>> masked("cannot reach postgresql://me:hunter2@host/db?sslpassword=x now")
+        'cannot reach postgresql://me:***@host/db?sslpassword=*** now'
+    """
+    for secret in _SECRETS:
+        text = secret.sub(r"\1***", text)
+    return text
 
 
 class TuneVaeError(Exception):
     """Something a user can mend. The message says what was given, what is allowed, what to do."""
 
     exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(masked(message))
 
 
 @dataclass(frozen=True)

@@ -21,12 +21,13 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from tune_vae.errors import Problem, StudyFileError, TuneVaeError
+from tune_vae.errors import Problem, StudyFileError, TuneVaeError, masked
 from tune_vae.science.health import Kind
 from tune_vae.service.certainty import certainty
 from tune_vae.service.remedy import remedy
 from tune_vae.spec.knobs import KNOBS
 from tune_vae.spec.known_good import known_good
+from tune_vae.spec.study import VARIABLES
 from tune_vae.training.lookout import LOOK_STEPS
 
 if TYPE_CHECKING:
@@ -247,15 +248,7 @@ def _header(out: Console, spec: "StudySpec", command: str) -> None:
         f"minimise {', '.join(spec.objective)} · {sampler}, {pruner}[/]"
     )
     out.print(f"  [dim]watch[/]  tune-vae ui {escape(spec.file)}")
-    out.print(f"  [dim]study[/]  {escape(_hide_password(spec.storage.ledger))}")
-
-
-def _hide_password(url: str) -> str:
-    head, at, tail = url.rpartition("@")
-    if not at:
-        return url
-    scheme, _, user = head.partition("://")
-    return f"{scheme}://{user.partition(':')[0]}:***@{tail}"
+    out.print(f"  [dim]study[/]  {escape(masked(spec.storage.ledger))}")
 
 
 def _verdict_line(ended: "Ended", spec: "StudySpec") -> str:
@@ -591,9 +584,9 @@ def _data_fact(data: "Splits") -> str:
 
 
 def show_check(out: Console, report: "CheckReport") -> None:
-    """What a study would do. Nothing is started or written."""
+    """What a study would do, and where it lives."""
     spec, data = report.spec, report.data
-    out.print(f"[b]{escape(spec.file)}[/] is valid. Nothing was started or written.\n")
+    out.print(f"[b]{escape(spec.file)}[/] is valid. Nothing was started or left behind.\n")
     table = Table(box=None, pad_edge=False, header_style="b", padding=(0, 2, 0, 0))
     for name in ("parameter", "searched over", "note"):
         table.add_column(name)
@@ -632,8 +625,7 @@ def show_check(out: Console, report: "CheckReport") -> None:
             f"{next(iter(spec.pruner))}",
             **_first_trials(report),
             "objective": f"minimise {', '.join(spec.objective)}",
-            "ledger": _hide_password(spec.storage.ledger),
-            "MLflow": spec.storage.tracking,
+            **_store_facts(report),
         },
     )
 
@@ -643,6 +635,25 @@ def _losses(spec: "StudySpec") -> str:
     times = spec.train.rollbacks
     back = f", after {times}× back to the epoch before at half the lr" if times else ""
     return f"within {2 * LOOK_STEPS} steps{back}"
+
+
+def _store_facts(report: "CheckReport") -> dict[str, str]:
+    """Each store in a line, and whether a search that dies here could go on elsewhere."""
+    facts = {
+        store.name: f"{store.place}: {'' if store.works else 'DOES NOT WORK: '}{store.words}"
+        for store in report.stores
+    }
+    out_of_reach = [store.name for store in report.stores if not store.shared]
+    if out_of_reach:
+        names = " and ".join(filter(None, [", ".join(out_of_reach[:-1]), out_of_reach[-1]]))
+        facts["elsewhere"] = (
+            f"another machine could not go on with this study: it does not reach its {names}. "
+            "Name places on a server or in a bucket, in the file or by "
+            + ", ".join(VARIABLES[key] for key in ("ledger", "tracking", "checkpoints"))
+        )
+    else:
+        facts["elsewhere"] = "another machine could go on with this study by the same command"
+    return facts
 
 
 def _first_trials(report: "CheckReport") -> dict[str, str]:
@@ -746,14 +757,14 @@ def show_error(out: Console, error: TuneVaeError) -> None:
 
 
 def _show_problem(out: Console, problem: Problem, file: str, lines: list[str]) -> None:
-    out.print(f"[b red]error[/]: {escape(_printable(problem.message))}")
+    out.print(f"[b red]error[/]: {escape(_printable(masked(problem.message)))}")
     if not 0 < problem.line <= len(lines):
         if problem.tip:
             out.print(f"  [cyan]tip[/]: {escape(problem.tip)}")
         return
     out.print(f"  [blue]-->[/] {escape(file)}:{problem.line}:{problem.column}")
     # A line may be very long; show the part around the fault.
-    line, at = lines[problem.line - 1], problem.column - 1
+    line, at = masked(lines[problem.line - 1]), problem.column - 1
     begin = max(0, at - 60) if len(line) > 100 else 0
     shown = _printable(line[begin : begin + 100])
     fault = shown[at - begin : at - begin + problem.width]

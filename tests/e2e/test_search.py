@@ -336,7 +336,9 @@ def test_study_whose_space_was_changed_is_refused_in_a_sentence(
     assert ended.code == 2, ended.output
     assert "Traceback" not in ended.output
     last = ended.output.splitlines()[-1]
-    assert last.startswith("error: study `small` was begun with another search space")
+    assert last.startswith("error: study `small` was begun with something else")
+    assert "search.lr: 0.003 → " in last
+    assert "tune-vae search study.yaml --fork NEW-NAME" in last
     assert place.rows() == []
     place.assert_nothing_is_left_running()
 

@@ -1,6 +1,7 @@
 """The ledger on real Optuna with SQLite, without Ray."""
 
 import os
+import re
 import socket
 import sqlite3
 import threading
@@ -30,6 +31,7 @@ from tests.trials import DIGEST, EPOCHS, LEVELS, SHAPE, study
 from tune_vae.errors import StorageError, StudyError
 from tune_vae.science.health import Kind, Verdict
 from tune_vae.science.history import EpochReport
+from tune_vae.service import databases
 from tune_vae.service import ledger as module
 from tune_vae.service.journey import Decision, TrialResult
 from tune_vae.service.ledger import OptunaLedger, plugin_problems, read_rows
@@ -918,24 +920,92 @@ def test_row_that_two_processes_reach_for_goes_to_one_of_them(folder: Path) -> N
 @pytest.mark.parametrize(
     ("changes", "what"),
     [
-        ({"search": {"lr": {"log_uniform": [1e-4, 1e-2]}}}, "search space"),
-        ({"train": {"epochs": 9}}, "search space, epochs"),
-        ({"objective": "mse"}, "objective"),
+        (
+            {"search": {"lr": {"log_uniform": [1e-4, 1e-2]}}},
+            "search.lr: 0.001 … 0.01 (log) → 0.0001 … 0.01 (log). ",
+        ),
+        (
+            {"train": {"epochs": 9, "seed": 3}},
+            "train.epochs: 4 → 9; train.seed: 0 → 3. ",
+        ),
+        ({"objective": "mse"}, "objective: bits_per_dim → mse. "),
+        ({"search": {"prior": "vamp"}}, "search.prior: the default → vamp. "),
+        (
+            {"data": {"digits": {"split_seed": 2}}},
+            "data: {digits: {}} → {digits: {split_seed: 2}}",
+        ),
     ],
 )
 def test_study_goes_on_only_with_the_space_it_began_with(
     folder: Path, changes: dict[str, Any], what: str
 ) -> None:
     open_ledger(study(folder))
-    with pytest.raises(StudyError, match=what):
-        open_ledger(study(folder, **changes))
+    changed = study(folder, **changes)
+    with pytest.raises(StudyError, match=re.escape(what)) as refused:
+        open_ledger(changed)
+    assert f"tune-vae search {changed.file} --fork NEW-NAME" in str(refused.value)
+    # It is as it was, and a study of another name may begin beside it.
+    open_ledger(study(folder))
+    open_ledger(study(folder, study="fork", **changes))
+
+
+def test_study_that_an_earlier_version_began_goes_on_and_is_compared_from_then_on(
+    folder: Path,
+) -> None:
+    spec = study(folder)
+    open_ledger(spec)
+    forget_content(folder)
+    with pytest.raises(StudyError, match="another search space, epochs, seed or objective"):
+        open_ledger(study(folder, train={"epochs": 9}))
+    open_ledger(spec)
+    with pytest.raises(StudyError, match=r"train\.epochs: 4 → 9"):
+        open_ledger(study(folder, train={"epochs": 9}))
+
+
+def forget_content(folder: Path) -> None:
+    with closing(sqlite3.connect(folder / "studies.db")) as database:
+        done = database.execute("DELETE FROM study_user_attributes WHERE key = 'content'")
+        assert done.rowcount == 1
+        database.commit()
+
+
+def test_passwords_in_comments_of_a_study_file_are_not_kept(folder: Path) -> None:
+    spec = study(folder)
+    text = spec.text + "\n# was postgresql://me:hunter2@host/db\n"
+    open_ledger(replace(spec, source=replace(spec.source, text=text)))
+    kept = optuna_study(spec).user_attrs["study_file"]
+    assert kept.endswith("# was postgresql://me:***@host/db\n")
+    assert kept.startswith(spec.text)
 
 
 def test_study_goes_on_only_with_the_data_it_began_with(folder: Path) -> None:
     spec = study(folder)
     open_ledger(spec)
-    with pytest.raises(StudyError, match="data set"):
+    with pytest.raises(StudyError, match=rf"data set, by fingerprint: {DIGEST} → {DIGEST[::-1]}"):
         OptunaLedger(spec, shape=SHAPE, levels=LEVELS, digest=DIGEST[::-1])
+
+
+def test_attempts_of_a_trial_have_rising_numbers_and_the_sleeper_keeps_its_own(
+    folder: Path,
+) -> None:
+    spec = study(folder, budget={"trials": 2})
+    sleeper = open_ledger(spec)
+    first, second = one(sleeper.ask_pack(1)), one(sleeper.ask_pack(1))
+    assert sleeper.attempts([0, 1, 2]) == {0: 0, 1: 1}
+    train(sleeper, first, epochs=2)
+    disown(spec, 0, ELSEWHERE)
+    disown(spec, 1, ELSEWHERE)
+    silence(spec, 10 * module.GRACE_SECONDS)
+    owner = open_ledger(spec)
+    taken = [one(owner.ask_pack(1)), one(owner.ask_pack(1))]
+    assert sorted(config.trial for config in taken) == [0, 1]
+    numbers = owner.attempts([0, 1])
+    assert sorted(numbers.values()) == [2, 3]
+    # It wakes up, and is told at its first word.
+    assert sleeper.attempts([0, 1]) == {0: 0, 1: 1}
+    assert sleeper.report(report(3, trial=0), HEALTHY) == Decision(stop=True)
+    assert sleeper.attempts([0, 1]) == {1: 1}
+    assert second.trial == 1
 
 
 def test_budget_and_pack_may_change_freely(folder: Path) -> None:
@@ -1010,8 +1080,11 @@ def test_problems_of_sampler_and_pruner_are_found_before_the_search(
         "sqlite:////dev/null/none.db",
     ],
 )
-def test_storage_that_cannot_be_opened_is_told_at_once_without_its_password(url: str) -> None:
-    spec = study(storage={"ledger": url})
+def test_storage_that_cannot_be_opened_is_told_at_once_without_its_password(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TUNE_VAE_LEDGER", url)
+    spec = study()
     begin = time.monotonic()
     with pytest.raises(StorageError) as caught:
         open_ledger(spec)
@@ -1034,7 +1107,7 @@ def test_file_that_is_no_database_is_refused_and_left_as_it_was(tmp_path: Path) 
 def test_database_that_does_not_answer_for_a_while_costs_no_trial(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "LOCK_SECONDS", 0.05)
+    monkeypatch.setattr(databases, "LOCK_SECONDS", 0.05)
     spec = study(folder, budget={"trials": 2})
     ledger = open_ledger(spec)
     config = one(ledger.ask_pack(1))
@@ -1057,7 +1130,7 @@ def test_database_that_does_not_answer_for_a_while_costs_no_trial(
 def test_database_that_never_answers_again_is_told_after_a_while(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "LOCK_SECONDS", 0.05)
+    monkeypatch.setattr(databases, "LOCK_SECONDS", 0.05)
     monkeypatch.setattr(module, "PATIENCE_SECONDS", 0.5)
     ledger = open_ledger(study(folder))
     config = one(ledger.ask_pack(1))

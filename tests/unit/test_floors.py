@@ -59,6 +59,8 @@ FLOORS = {
     "science/": Floor(SCIENCE, frozenset({"torch"})),
     "data/": Floor(DATA, frozenset({"torch", "numpy"}), READERS),
     "training/": Floor(TRAINING, frozenset({"torch"})),
+    # torch brings fsspec with it.
+    "training/checkpoint.py": Floor(TRAINING, frozenset({"torch", "fsspec"})),
     "spec/": Floor(SPEC, frozenset({"pydantic", "yaml"})),
     "service/": Floor(SERVICE, frozenset({"torch"})),
     "service/journey.py": Floor(SERVICE),
@@ -66,6 +68,7 @@ FLOORS = {
     "service/cluster.py": Floor(SERVICE, frozenset({"ray", "torch"})),
     "service/tracking.py": Floor(SERVICE, frozenset({"mlflow", "torch"})),
     "service/ledger.py": Floor(SERVICE, frozenset({"optuna", "sqlalchemy"})),
+    "service/databases.py": Floor(SERVICE, frozenset({"sqlalchemy"})),
     "service/front.py": Floor(SERVICE),
     "service/pareto_pruner.py": Floor(SERVICE, frozenset({"optuna"})),
     "service/inception.py": Floor(SERVICE, frozenset({"torch"}), frozenset({"torch_fidelity"})),

@@ -29,6 +29,8 @@ from tune_vae.errors import DataError, Problem, StorageError, StudyFileError
 from tune_vae.science.health import Kind, Verdict
 from tune_vae.service.desk import Snapshot
 from tune_vae.service.results import StudyResults
+from tune_vae.service.stores import StoreReport
+from tune_vae.spec.study import Storage
 
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 COLOURS = re.compile(r"\x1b\[[0-9;]*(3[0-7]|9[0-7]|38;[0-9;]+)m")
@@ -286,7 +288,9 @@ class TestView:
     )
     def test_password_of_the_storage_is_never_shown(self, url: str, shown: str) -> None:
         out = console()
-        with terminal.view(out, spec(storage=f"{{ledger: '{url}'}}")):
+        # As the environment names it; a study file may not.
+        study = replace(spec(), storage=Storage(ledger=url))
+        with terminal.view(out, study):
             pass
         assert f"study  {shown}" in said(out)
         assert "secret" not in said(out)
@@ -505,7 +509,9 @@ class TestResults:
         assert "go on" not in said(out)
 
 
-def checked(digits: Splits, *, seen: int = 0, **parts: str) -> list[str]:
+def checked(
+    digits: Splits, *, seen: int = 0, stores: tuple[StoreReport, ...] = (), **parts: str
+) -> list[str]:
     out = console()
     terminal.show_check(
         out,
@@ -516,6 +522,7 @@ def checked(digits: Splits, *, seen: int = 0, **parts: str) -> list[str]:
             memory_bytes=(2**20, 3 * 2**20),
             step_seconds=0.01,
             seen=seen,
+            stores=stores,
         ),
     )
     return [line.rstrip() for line in lines(out)]
@@ -525,10 +532,22 @@ def facts_of(shown: list[str]) -> dict[str, str]:
     return {line[2:13].strip(): line[14:] for line in shown if line.startswith("  ")}
 
 
+def test_line_of_a_file_is_shown_without_the_password_in_it() -> None:
+    text = "storage:\n  ledger: postgresql://me:hunter2@host/db\n"
+    problem = Problem(
+        "`storage.ledger` holds a password", tip="remove it", line=2, column=3, width=6
+    )
+    out = console()
+    terminal.show_error(out, StudyFileError([problem], file="study.yaml", text=text))
+    assert "hunter2" not in said(out)
+    assert "  ledger: postgresql://me:***@host/db" in said(out)
+    assert "     |   ^^^^^^" in said(out)
+
+
 class TestCheck:
     def test_open_knobs_are_listed_with_beta_in_plain_units(self, digits: Splits) -> None:
         shown = checked(digits)
-        assert shown[0].endswith("is valid. Nothing was started or written.")
+        assert shown[0].endswith("is valid. Nothing was started or left behind.")
         (line,) = (text for text in shown if text.startswith("beta_norm"))
         assert "0.001 … 10 (log)" in line
         assert "beta = beta_norm·N/M = 0.016 … 160 (N 64, M 4)" in line
@@ -577,6 +596,17 @@ class TestCheck:
         self, digits: Splits, rollbacks: int, told: str
     ) -> None:
         assert told in facts_of(checked(digits, train=f"{{rollbacks: {rollbacks}}}"))["stops"]
+
+    def test_each_store_has_a_line_and_another_machine_a_sentence(self, digits: Splits) -> None:
+        ledger = StoreReport("ledger", "postgresql://me:***@db/x", True, True, "up")
+        pages = StoreReport("MLflow", "http://host:5000", False, False, "does not answer")
+        disk = StoreReport("checkpoints", "mlruns/checkpoints", True, False, "a folder")
+        facts = facts_of(checked(digits, stores=(ledger, pages, disk)))
+        assert facts["ledger"] == "postgresql://me:***@db/x: up"
+        assert facts["MLflow"] == "http://host:5000: DOES NOT WORK: does not answer"
+        assert "it does not reach its MLflow and checkpoints." in facts["elsewhere"]
+        facts = facts_of(checked(digits, stores=(ledger,)))
+        assert facts["elsewhere"].startswith("another machine could go on with this study")
 
     def test_first_trials_are_told_before_there_are_any(self, digits: Splits) -> None:
         assert facts_of(checked(digits))["first"] == (

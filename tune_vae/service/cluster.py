@@ -44,12 +44,12 @@ from ray.tune.search import Searcher  # noqa: E402
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # noqa: E402
 
 from tune_vae.data import Splits  # noqa: E402
-from tune_vae.errors import StorageError, StudyError, TuneVaeError  # noqa: E402
+from tune_vae.errors import StorageError, StudyError, TuneVaeError, masked  # noqa: E402
 from tune_vae.science.health import Verdict  # noqa: E402
 from tune_vae.science.history import EpochReport, Rollback  # noqa: E402
 from tune_vae.service.desk import DataFacts, Desk, Snapshot  # noqa: E402
 from tune_vae.service.journey import Decision, TrialResult, run_pack  # noqa: E402
-from tune_vae.spec.study import StudySpec  # noqa: E402
+from tune_vae.spec.study import Storage, StudySpec  # noqa: E402
 from tune_vae.spec.trial import TrialConfig  # noqa: E402
 from tune_vae.training.checkpoint import CheckpointStore  # noqa: E402
 
@@ -158,8 +158,10 @@ def _fit(
     signals: "_Signals",
     scratch: Path,
 ) -> None:
+    # Workers get no address of a database, and none of its passwords.
+    places = Storage(checkpoints=spec.storage.checkpoints)
     trainable = tune.with_resources(
-        tune.with_parameters(_PackTrial, spec=spec, desk=desk), resources
+        tune.with_parameters(_PackTrial, spec=replace(spec, storage=places), desk=desk), resources
     )
     tune.Tuner(
         trainable,
@@ -207,7 +209,10 @@ class _PackTrial(tune.Trainable):
             raise
         except Exception as error:  # noqa: BLE001  a user's network may raise anything
             trials = [config.trial for config in configs]
-            ray.get(self._desk.fail.remote(trials, _reason(error), again=False))
+            # A place for checkpoints that fails is no fault of the trial either.
+            again = isinstance(error, StorageError)
+            reason = str(error) if again else _reason(error)
+            ray.get(self._desk.fail.remote(trials, reason, again=again))
             return {"done": True}
         return {"done": False}
 
@@ -217,14 +222,19 @@ class _PackTrial(tune.Trainable):
         torch.set_num_threads(max(1, int(self._spec.budget.cpus_per_trial)))
         if self._data is None:
             self._data = self._spec.dataset().load()
+        attempts = ray.get(self._desk.attempts.remote([config.trial for config in configs]))
+        mine = [config for config in configs if config.trial in attempts]
+        if not mine:
+            # Handed over before it began.
+            return iter(())
         handle = _DeskHandle(self._desk)
         return run_pack(
-            configs,
+            mine,
             data=self._data,
             limits=self._spec.health,
             ledger=handle,
             tracker=handle,
-            store=CheckpointStore(Path(self._spec.storage.checkpoints), self._spec.name),
+            store=CheckpointStore(self._spec.storage.checkpoints, self._spec.name, attempts),
             device="cuda" if ray.get_gpu_ids() and torch.cuda.is_available() else "cpu",
         )
 
@@ -468,4 +478,4 @@ def _reason(error: Exception) -> str:
     frame = traceback.extract_tb(error.__traceback__)[-1]
     text = str(error).strip().splitlines()
     place = f"{Path(frame.filename).name}:{frame.lineno}"
-    return f"{type(error).__name__}: {text[0] if text else ''} ({place})"
+    return masked(f"{type(error).__name__}: {text[0] if text else ''} ({place})")

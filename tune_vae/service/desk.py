@@ -6,11 +6,11 @@ address and import neither Optuna nor MLflow.
 """
 
 import contextlib
+import functools
 import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 from tune_vae.errors import StorageError
 from tune_vae.science.health import Kind, Verdict
@@ -92,7 +92,7 @@ class Desk:
 
         self._spec, self._confirm = spec, confirm
         self._beat_seconds = HEARTBEAT_SECONDS
-        self._store = CheckpointStore(Path(spec.storage.checkpoints), spec.name)
+        self._store = CheckpointStore(spec.storage.checkpoints, spec.name)
         self._ledger = OptunaLedger(
             spec, shape=facts.shape, levels=facts.levels, digest=facts.digest
         )
@@ -108,17 +108,26 @@ class Desk:
         self._heart.start()
 
     def _mend(self) -> None:
-        """Complete the pages of trials whose end was not shown before a kill."""
+        """Complete what is shown of trials that ended just before a kill."""
+        unpublished = self._store.unpublished()
         for row in self._rows:
+            if row.ended and row.trial in unpublished:
+                self._publish(row)
             if row.ended and row.kind == Kind.FAILED.value:
                 self._tracker.fail([row.trial], row.reason)
             elif row.ended:
-                history = history_of(row.config, self._store.last(row.trial))
-                verdict = Verdict(Kind(row.kind), row.reason)
-                if len(history):
-                    result = conclusion(row.config, history, verdict)
-                    result = replace(result, appraisal=row.appraisal)
-                    self._tracker.mend(row.config, result, list(history))
+                self._tracker.mend(row.config, functools.partial(self._end_of, row))
+
+    def _end_of(self, row: TrialRow) -> tuple[TrialResult, list[EpochReport]] | None:
+        """How a trial ended and all its epochs, if its checkpoint is still there."""
+        history = history_of(row.config, self._store.last(row.trial))
+        if not len(history):
+            return None
+        result = conclusion(row.config, history, Verdict(Kind(row.kind), row.reason))
+        return replace(result, appraisal=row.appraisal), list(history)
+
+    def _publish(self, row: TrialRow) -> None:
+        self._store.publish(row.trial, row.best.epoch if row.best else None)
 
     def ask(self) -> list[TrialConfig] | None:
         """The next pack; None when nothing is left, empty when one must wait.
@@ -204,6 +213,12 @@ class Desk:
         before = self._results().winner
         self._ledger.commit(result)
         self._rows = self._ledger.rows()
+        for row in self._rows:
+            # Not one that another machine took over and goes on with.
+            if row.trial == result.trial and row.ended:
+                # The next search does it, should the place not answer now.
+                with contextlib.suppress(StorageError):
+                    self._publish(row)
         winner = self._results().winner
         with self._lock:
             running = self._board.running.pop(result.trial, None)
@@ -217,6 +232,10 @@ class Desk:
                         better and (before is None or before.trial != result.trial),
                     )
                 )
+
+    def attempts(self, trials: Sequence[int]) -> dict[int, int]:
+        """The numbers of these trials' attempts, for those that are still ours to train."""
+        return self._ledger.attempts(trials)
 
     def fail(self, trials: Sequence[int], reason: str, *, again: bool) -> None:
         """A worker broke with these trials; `again` when its process died."""

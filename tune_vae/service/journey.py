@@ -137,7 +137,9 @@ def run_pack(
             tracker.log(report, verdict)
         if ends:
             result = conclusion(config, history, decision.verdict or verdict)
-            best = store.best(config.trial) if result.finished else None
+            best = None
+            if result.finished and result.best:
+                best = store.best(config.trial, result.best.epoch)
             if best:
                 result = replace(result, appraisal=trainer.appraise(config.trial, best).known())
             tracker.conclude(result)
@@ -148,6 +150,9 @@ def run_pack(
         if history.rollbacks:
             tracker.roll_back(config.trial, history.rollbacks)
         if history.reports:
+            if history.best is history.last:
+                # A kill may have come between the two files of an epoch.
+                store.save_best(config.trial, resume[config.trial])
             settle(config, history.reports)
 
     by_trial = {config.trial: config for config in configs}
@@ -162,9 +167,9 @@ def run_pack(
                 continue
             history = histories[config.trial].add(report)
             state = checkpoint_of(trainer, history, config.trial)
+            store.save_last(config.trial, state)
             if history.best is report:
                 store.save_best(config.trial, state)
-            store.save_last(config.trial, state)
             settle(config, [report])
         yield
 

@@ -20,8 +20,8 @@ import statistics
 import threading
 import time
 import warnings
+import weakref
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import optuna
@@ -30,9 +30,10 @@ from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.storages import RDBStorage, fail_stale_trials
 from optuna.trial import FrozenTrial, TrialState
 
-from tune_vae.errors import Problem, StorageError, StudyError
+from tune_vae.errors import Problem, StorageError, StudyError, masked
 from tune_vae.science.health import Kind, Verdict
 from tune_vae.science.history import EpochReport
+from tune_vae.service import databases
 from tune_vae.service.journey import Decision, TrialResult
 from tune_vae.service.owner import is_dead, owner
 from tune_vae.service.pareto_pruner import ParetoPruner, is_vector, report_vector, vectors_of
@@ -60,8 +61,6 @@ HEARTBEAT_SECONDS = 15
 GRACE_SECONDS = 90
 PATIENCE_SECONDS = 300
 """How long a running search waits for a database that does not answer."""
-LOCK_SECONDS = 60
-"""How long one request waits for another process to let go of an SQLite file."""
 ERRORS_IN_A_ROW = 5
 """After so many trials that broke one after the other, the fault is not in the trials."""
 
@@ -86,7 +85,7 @@ def _patient(
             try:
                 answer = method(self, *args, **options)
             except _DATABASE_ERRORS as error:
-                failure = _unreachable(self._spec.storage.ledger, error)
+                failure = _unreachable(self._spec, error)
                 self.trouble = str(failure)
                 if time.monotonic() + wait > deadline:
                     raise failure from error
@@ -124,21 +123,36 @@ class OptunaLedger:
         self._owner = owner()
         self._storage, self._study = _open(spec)
         self._repeats = _repeats_of(spec, self._storage)
-        self._agree("space", spec.space_digest(), "search space, epochs, seed or objective")
-        self._agree("data", digest, "data set")
-        self._study.set_user_attr("study_file", spec.text)
+        self._agree(digest)
+        self._study.set_user_attr("study_file", masked(spec.text))
         self._enqueue_known_good()
 
-    def _agree(self, key: str, mine: str, what: str) -> None:
-        theirs = self._study.user_attrs.get(key)
-        if theirs is None:
-            self._study.set_user_attr(key, mine)
-        elif theirs != mine:
-            raise StudyError(
-                f"study `{self._spec.name}` was begun with another {what}. Give this one a new "
-                "name (`study:`), or restore what it was; budget, storage and resources may "
-                "change freely."
+    def _agree(self, data: str) -> None:
+        """Refuse to mix trials that could not be compared.
+
+        Raises:
+            StudyError: With every setting that differs from what the study was begun with.
+        """
+        mine = {"space": self._spec.space_digest(), "data": data}
+        theirs = self._study.user_attrs
+        if theirs.get("space", mine["space"]) != mine["space"]:
+            raise self._refusal(_differences(theirs.get("content"), self._spec.space_content()))
+        if theirs.get("data", data) != data:
+            raise self._refusal(
+                f"contents of the data set, by fingerprint: {theirs['data']} → {data}"
             )
+        # Studies that earlier versions began have no content yet.
+        for key, value in (mine | {"content": self._spec.space_content()}).items():
+            if key not in theirs:
+                self._study.set_user_attr(key, value)
+
+    def _refusal(self, differences: str) -> StudyError:
+        return StudyError(
+            f"study `{self._spec.name}` was begun with something else, and its trials could not "
+            f"be compared with new ones: {differences}. Restore what it was, or begin a new study "
+            f"with the file as it is: tune-vae search {self._spec.file} --fork NEW-NAME. Budget, "
+            "health, storage, resources, sampler and pruner may change freely."
+        )
 
     def _enqueue_known_good(self) -> None:
         """Let constants of the literature be the first trials of a study that has none yet.
@@ -356,6 +370,15 @@ class OptunaLedger:
             sampler = made(f"{self._spec.train.seed}")
         with _quiet():
             return optuna.samplers.PartialFixedSampler(fixed, sampler) if fixed else sampler
+
+    def attempts(self, trials: Sequence[int]) -> dict[int, int]:
+        """Numbers of the rows that train these trials, without those that run here no longer.
+
+        Whoever takes a trial over has a later row, and so a higher number: what is written under
+        it cannot be taken for the work of a process that wakes up afterwards.
+        """
+        with self._lock:
+            return {trial: self._live[trial].number for trial in trials if trial in self._live}
 
     @_patient
     def report(self, report: EpochReport, verdict: Verdict) -> Decision:
@@ -644,8 +667,9 @@ def read_rows(spec: StudySpec) -> list[TrialRow] | None:
         StorageError: The storage cannot be opened.
     """
     try:
-        file = _sqlite_file(spec.storage.ledger)
-        if file is not None and not file.exists():
+        # Optuna would create what is missing, and disturb a search that is creating it; this is
+        # the last of its tables.
+        if not databases.has_table(spec.storage.ledger, "alembic_version"):
             return None
         storage = _storage(spec.storage.ledger)
         study = optuna.load_study(study_name=spec.name, storage=storage)
@@ -659,7 +683,7 @@ def read_rows(spec: StudySpec) -> list[TrialRow] | None:
     except KeyError:
         return None
     except (*_DATABASE_ERRORS, ImportError, ValueError) as error:
-        raise _unreachable(spec.storage.ledger, error) from error
+        raise _unreachable(spec, error) from None
 
 
 def plugin_problems(spec: StudySpec) -> list[Problem]:
@@ -747,7 +771,7 @@ def _plugin(package: Any, kind: str, ref: dict[str, Any], **extra: Any) -> Any:
 def _open(spec: StudySpec) -> tuple[RDBStorage, optuna.Study]:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     url = spec.storage.ledger
-    _reach(url)
+    databases.reach(url, "storage.ledger")
     # Two processes that create the tables of a new database at the same moment disturb each
     # other; the second finds them when it tries again.
     for attempt in range(5):
@@ -765,7 +789,7 @@ def _open(spec: StudySpec) -> tuple[RDBStorage, optuna.Study]:
             time.sleep(0.3 * 2**attempt)
         else:
             return storage, study
-    raise _unreachable(url, failure) from failure
+    raise _unreachable(spec, failure) from None
 
 
 def _repeats_of(
@@ -788,78 +812,21 @@ def _repeats_of(
         return None
 
 
-def _reach(url: str) -> None:
-    """Connect once, so that a database which is not there is told at once.
-
-    Raises:
-        StorageError: It is not, or the URL is none.
-    """
-    try:
-        file = _sqlite_file(url)
-        if file is not None:
-            file.parent.mkdir(parents=True, exist_ok=True)
-        engine = sqlalchemy.create_engine(url, connect_args=_connect_args(url))
-        with engine.connect() as connection:
-            connection.exec_driver_sql("PRAGMA schema_version" if file else "SELECT 1")
-        engine.dispose()
-    except (*_DATABASE_ERRORS, ImportError, OSError, ValueError) as error:
-        raise _unreachable(url, error) from error
-
-
-def _connect_args(url: str) -> dict[str, Any]:
-    backend = sqlalchemy.engine.make_url(url).get_backend_name()
-    return {"timeout": LOCK_SECONDS} if backend == "sqlite" else {}
-
-
 def _storage(url: str) -> RDBStorage:
-    backend = sqlalchemy.engine.make_url(url).get_backend_name()
-    sqlite = backend == "sqlite"
     with _quiet():
         storage = RDBStorage(
             url,
-            engine_kwargs={"connect_args": _connect_args(url), "pool_pre_ping": not sqlite},
+            engine_kwargs={
+                "connect_args": databases.connect_args(url),
+                "pool_pre_ping": databases.sqlite_file(url) is None,
+            },
             heartbeat_interval=HEARTBEAT_SECONDS,
             grace_period=GRACE_SECONDS,
         )
-    if sqlite:
-        _make_transactions_real(storage.engine)
-    elif backend == "postgresql":
-        _count_in_utc(storage.engine)
+    databases.configure(storage.engine)
+    # Servers count connections, and Optuna closes none.
+    weakref.finalize(storage, storage.engine.dispose)
     return storage
-
-
-def _count_in_utc(engine: sqlalchemy.Engine) -> None:
-    """Let machines of different time zones compare beats, which Optuna stores without a zone."""
-
-    @sqlalchemy.event.listens_for(engine, "connect")
-    def _configure(connection: Any, _: object) -> None:
-        with contextlib.closing(connection.cursor()) as cursor:
-            cursor.execute("SET TIME ZONE 'UTC'")
-        connection.commit()
-
-    engine.dispose()
-
-
-def _make_transactions_real(engine: sqlalchemy.Engine) -> None:
-    """Let SQLite keep what Optuna takes for granted: that reading and writing are one act.
-
-    Python's driver begins a transaction only when it writes, so two processes could both read
-    that a trial waits and both take it.
-    """
-
-    @sqlalchemy.event.listens_for(engine, "connect")
-    def _configure(connection: Any, _: object) -> None:
-        connection.isolation_level = None
-        # Readers do not block the writer, and a commit needs no flush of the disk: a kill of
-        # the process loses nothing, a power cut at most the newest commits, never the file.
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=NORMAL")
-
-    @sqlalchemy.event.listens_for(engine, "begin")
-    def _begin(connection: sqlalchemy.Connection) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-    engine.dispose()
 
 
 @contextlib.contextmanager
@@ -874,26 +841,17 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-def _sqlite_file(url: str) -> Path | None:
-    parsed = sqlalchemy.engine.make_url(url)
-    if parsed.get_backend_name() != "sqlite" or not parsed.database:
-        return None
-    return Path(parsed.database)
+def _unreachable(spec: StudySpec, error: Exception) -> StorageError:
+    return databases.unreachable(spec.storage.ledger, "storage.ledger", error)
 
 
-def _unreachable(url: str, error: Exception) -> StorageError:
-    try:
-        shown = sqlalchemy.engine.make_url(url).render_as_string(hide_password=True)
-    except (sqlalchemy.exc.ArgumentError, ValueError):
-        # Not shown: what cannot be parsed may hold a password anywhere.
-        return StorageError(
-            "cannot open the ledger: `storage.ledger` is no database URL. Write it as "
-            "`sqlite:///folder/file.db` or `postgresql://user:password@host/database`."
-        )
-    reason = str(getattr(error, "orig", None) or error.__cause__ or error).splitlines()[0]
-    if isinstance(error, ImportError):
-        reason += "; install the driver of this database"
-    return StorageError(
-        f"cannot open the ledger {shown}: {reason}. Check `storage.ledger`, and that the "
-        "database runs and can be written."
-    )
+def _differences(theirs: dict[str, str] | None, mine: dict[str, str]) -> str:
+    """The settings that changed, each as `place: old → new`."""
+    if theirs is None:
+        return "another search space, epochs, seed or objective"
+    places = [place for place in theirs | mine if theirs.get(place) != mine.get(place)]
+    changes = [
+        f"{place}: {theirs.get(place, 'the default')} → {mine.get(place, 'the default')}"
+        for place in places
+    ]
+    return "; ".join(changes) or "a number, in a digit that is not shown"

@@ -17,26 +17,30 @@ import sys
 import tempfile
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterable, Sequence
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tune_vae.errors import StorageError
+from tune_vae.errors import StorageError, masked
 from tune_vae.science.health import Kind, Verdict
 from tune_vae.science.history import EpochReport, Rollback
 from tune_vae.service.journey import TrialResult
 from tune_vae.service.views import LEADERBOARD, saved_views
 from tune_vae.spec import components
-from tune_vae.spec.study import Storage, StudySpec
+from tune_vae.spec.study import Storage, StudySpec, is_url
 from tune_vae.spec.trial import TrialConfig
-from tune_vae.training.checkpoint import CheckpointStore
+from tune_vae.training.checkpoint import CheckpointStore, save
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-__all__ = ["MlflowTracker", "experiment_link", "serve"]
+__all__ = ["MlflowTracker", "experiment_link", "is_server", "serve", "try_server"]
 
 TICK_SECONDS = 0.5
+SERVER_SECONDS = 10
+"""How long a server may take to say that it is there."""
 COLOURS = {
     Kind.HEALTHY: "#3c8d5a",
     Kind.PARTIALLY_COLLAPSED: "#8aa63c",
@@ -68,6 +72,10 @@ _FINAL = ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST")
 """MLflow's codes of requests that it will never take, as when somebody deleted the run."""
 EPOCHS_IN_A_REQUEST = 50
 """A request takes 1,000 numbers, and the epochs in it are shown whole or not at all."""
+
+
+_End = tuple[TrialResult, list[EpochReport]]
+"""How a trial ended, and its epochs."""
 
 
 class _GaveUpError(Exception):
@@ -127,9 +135,9 @@ class MlflowTracker:
         for trial in trials:
             self._jobs.put(lambda trial=trial: self._fail(trial, reason))  # type: ignore[misc]
 
-    def mend(self, config: TrialConfig, result: TrialResult, reports: list[EpochReport]) -> None:
-        """Complete the run of an ended trial, if a kill left it open."""
-        self._jobs.put(lambda: self._mend(config, result, reports))
+    def mend(self, config: TrialConfig, end: Callable[[], _End | None]) -> None:
+        """Complete the run of an ended trial if a kill left it open; only then call `end`."""
+        self._jobs.put(lambda: self._mend(config, end))
 
     def note(self, text: str) -> None:
         """What the experiment's page says of the study."""
@@ -178,7 +186,8 @@ class MlflowTracker:
                 answer = function(*args, **options)
             except Exception as error:
                 # Beside its own, MLflow lets the errors of its database through.
-                message = f"MLflow: {(str(error) or type(error).__name__).splitlines()[0]}"
+                # They quote the address of the server.
+                message = masked(f"MLflow: {(str(error) or type(error).__name__).splitlines()[0]}")
                 if self._connected and getattr(error, "error_code", "") in _FINAL:
                     raise _RefusedError(message) from error
                 self._trouble = message
@@ -218,7 +227,7 @@ class MlflowTracker:
         run = self._client.create_run(
             self._experiment, run_name=f"study {self._spec.name}", tags=tags
         )
-        self._client.log_text(run.info.run_id, self._spec.text, "study.yaml")
+        self._client.log_text(run.info.run_id, masked(self._spec.text), "study.yaml")
         return str(run.info.run_id)
 
     def _common_tags(self) -> dict[str, str]:
@@ -318,12 +327,21 @@ class MlflowTracker:
             metrics=metrics,
             tags=[RunTag(key, value) for key, value in tags.items()],
         )
-        for name in ("best", "last"):
-            path = self._store.path(result.trial, name)
-            if path.exists():
-                self._call(self._client.log_artifact, run, str(path), "checkpoints")
+        self._call(self._log_checkpoints, run, result)
         self._call(self._client.set_terminated, run, STATUS.get(kind, "KILLED"))
         self._ended.add(result.trial)
+
+    def _log_checkpoints(self, run: str, result: TrialResult) -> None:
+        checkpoints = {
+            "best": self._store.best(result.trial, result.best.epoch) if result.best else None,
+            "last": self._store.last(result.trial),
+        }
+        with tempfile.TemporaryDirectory() as folder:
+            for name, checkpoint in checkpoints.items():
+                if checkpoint:
+                    file = Path(folder) / f"{name}.pt"
+                    save(checkpoint, file)
+                    self._client.log_artifact(run, str(file), "checkpoints")
 
     def _fail(self, trial: int, reason: str) -> None:
         self._flush()
@@ -336,9 +354,11 @@ class MlflowTracker:
         self._call(self._client.set_terminated, run, "FAILED")
         self._ended.add(trial)
 
-    def _mend(self, config: TrialConfig, result: TrialResult, reports: list[EpochReport]) -> None:
-        if config.trial in self._ended:
+    def _mend(self, config: TrialConfig, end: Callable[[], _End | None]) -> None:
+        found = None if config.trial in self._ended else self._call(end)
+        if found is None:
             return
+        result, reports = found
         self._open(config)
         for report in reports:
             self._log(report)
@@ -397,12 +417,13 @@ def serve(
             ) from error
     command = [
         *(sys.executable, "-m", "mlflow", "server"),
-        *("--backend-store-uri", storage.tracking),
-        *("--artifacts-destination", str(Path(storage.artifacts).resolve())),
+        *("--artifacts-destination", _absolute(storage.artifacts)),
         *("--host", host, "--port", str(port), "--workers", "1"),
     ]
     # The job runner of its language-model pages costs half a gigabyte and is not used here.
     quiet = os.environ | _QUIET | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    # Not among the arguments, which everybody on the machine can read.
+    quiet["MLFLOW_BACKEND_STORE_URI"] = storage.tracking
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with tempfile.TemporaryFile("w+") as log:
         # Its own process group: MLflow leaves its children behind when it is ended alone.
@@ -449,11 +470,77 @@ def _experiment(client: "MlflowClient", spec: StudySpec) -> str:
     found = client.get_experiment_by_name(spec.name)
     if found:
         return str(found.experiment_id)
-    remote = spec.storage.tracking.startswith(("http://", "https://"))
-    place = None if remote else (Path(spec.storage.artifacts).resolve() / spec.name).as_uri()
+    place = None if is_server(spec.storage) else f"{_artifact_root(spec.storage)}/{spec.name}"
     tags = {"tune_vae.study": spec.name, "mlflow.experimentKind": "custom_model_development"}
     tags |= saved_views(int(time.time() * 1000))
     return str(client.create_experiment(spec.name, artifact_location=place, tags=tags))
+
+
+def is_server(storage: Storage) -> bool:
+    """Whether the tracking store is an MLflow server, not a database that MLflow opens."""
+    return storage.tracking.startswith(("http://", "https://"))
+
+
+def _artifact_root(storage: Storage) -> str:
+    given = _absolute(storage.artifacts)
+    return given.rstrip("/") if is_url(given) else Path(given).as_uri()
+
+
+def _absolute(place: str) -> str:
+    return place if is_url(place) else str(Path(place).resolve())
+
+
+def try_server(storage: Storage) -> tuple[float, str]:
+    """Ask an MLflow server for its time and its artifacts; leaves nothing there.
+
+    If it takes artifacts itself, a small one is written, listed, read and removed.
+
+    Returns:
+        Its time in seconds since 1970, and where the artifacts of new experiments go:
+        `mlflow-artifacts:/…` if the server takes them, the place otherwise.
+
+    Raises:
+        StorageError: It does not answer, or not as it should.
+    """
+    client = _client(storage)
+    from mlflow.utils.credentials import get_default_host_creds
+    from mlflow.utils.rest_utils import http_request
+
+    address = get_default_host_creds(storage.tracking)
+    try:
+        answer = http_request(address, "/health", "GET", max_retries=0, timeout=SERVER_SECONDS)
+        clock = parsedate_to_datetime(answer.headers["Date"]).timestamp()
+        (first,) = client.search_experiments(max_results=1, order_by=["creation_time ASC"])
+        root = str(first.artifact_location)
+        if root.startswith("mlflow-artifacts:"):
+            _try_artifacts(storage.tracking)
+    except Exception as error:  # noqa: BLE001
+        # Beside its own errors, MLflow lets those of its libraries through.
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise StorageError(
+            f"MLflow at {storage.tracking} does not answer as it should: {reason}. Check "
+            "`storage.tracking`, and that the server runs and allows this host "
+            "(`mlflow server --allowed-hosts`)."
+        ) from None
+    return clock, root
+
+
+def _try_artifacts(server: str) -> None:
+    from mlflow.store.artifact.mlflow_artifacts_repo import MlflowArtifactsRepository
+
+    word = uuid.uuid4().hex
+    place = MlflowArtifactsRepository(f"mlflow-artifacts:/tune-vae-check-{word}", server)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "word.txt"
+        file.write_text(word)
+        place.log_artifact(str(file))
+        try:
+            listed = [one.path for one in place.list_artifacts()]
+            read = Path(place.download_artifacts("word.txt", folder)).read_text()
+        finally:
+            place.delete_artifacts()
+    if listed != ["word.txt"] or read != word:
+        raise OSError("it does not return the artifact that was written to it")
 
 
 def _run_name(config: TrialConfig) -> str:

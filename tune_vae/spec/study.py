@@ -8,7 +8,8 @@ once.
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tune_vae.data import Dataset
-from tune_vae.errors import Problem
+from tune_vae.errors import Problem, masked
 from tune_vae.science.health import Limits
 from tune_vae.science.history import OBJECTIVES
 from tune_vae.spec import components
@@ -25,7 +26,16 @@ from tune_vae.spec.knobs import KNOBS, KnobReader, adopt
 from tune_vae.spec.source import Source, YamlPath, nearest, read, shown
 from tune_vae.spec.space import Node, Suggest
 
-__all__ = ["GRAPH_KNOBS", "Budget", "RayOptions", "Storage", "StudySpec", "Training"]
+__all__ = [
+    "GRAPH_KNOBS",
+    "VARIABLES",
+    "Budget",
+    "RayOptions",
+    "Storage",
+    "StudySpec",
+    "Training",
+    "is_url",
+]
 
 
 class _Section(BaseModel):
@@ -81,17 +91,35 @@ class Budget(_Section):
 class Storage(_Section):
     """`storage:` Where the study lives. Relative paths start at the current folder.
 
+    An environment variable named in `VARIABLES` takes precedence over the file, and the file over
+    the default. So a password stands in the environment of a machine and in no file.
+
     Arguments:
         ledger: SQLAlchemy URL of Optuna's storage.
         tracking: URI of the MLflow tracking store or server.
-        artifacts: Folder of MLflow's pictures and checkpoints, when the store is a database.
-        checkpoints: Folder of the checkpoints.
+        artifacts: Folder or URL of MLflow's pictures and checkpoints, when the store is a
+            database.
+        checkpoints: Folder or fsspec URL of the checkpoints.
     """
 
     ledger: str = "sqlite:///mlruns/studies.db"
     tracking: str = "sqlite:///mlruns/mlflow.db"
     artifacts: str = "mlruns/artifacts"
     checkpoints: str = "mlruns/checkpoints"
+
+    def __repr_args__(self) -> Iterator[tuple[str, str]]:
+        # What is printed, also by a traceback with its variables, shows no password.
+        return ((key, masked(value)) for key, value in self)
+
+    def overridden(self, environment: Mapping[str, str]) -> "Storage":
+        """The places with those that environment variables name instead.
+
+        Example:
+            >>> Storage().overridden({"TUNE_VAE_CHECKPOINTS": "s3://bucket/vae"}).checkpoints
+            's3://bucket/vae'
+        """
+        given = {key: environment.get(name, "").strip() for key, name in VARIABLES.items()}
+        return self.model_copy(update={key: value for key, value in given.items() if value})
 
     def at(self, folder: Path) -> "Storage":
         """The same places, named so that a process in any other folder finds them.
@@ -102,17 +130,26 @@ class Storage(_Section):
         """
         sqlite = "sqlite:///"
 
-        def url(given: str) -> str:
-            return (
-                f"{sqlite}{folder / given[len(sqlite) :]}" if given.startswith(sqlite) else given
-            )
+        def place(given: str) -> str:
+            if given.startswith(sqlite):
+                return f"{sqlite}{folder / given[len(sqlite) :]}"
+            return given if is_url(given) else str(folder / given)
 
-        return Storage(
-            ledger=url(self.ledger),
-            tracking=url(self.tracking),
-            artifacts=str(folder / self.artifacts),
-            checkpoints=str(folder / self.checkpoints),
-        )
+        return Storage(**{key: place(value) for key, value in self})
+
+
+VARIABLES = {name: f"TUNE_VAE_{name.upper()}" for name in Storage.model_fields}
+"""Environment variables by key of `storage`."""
+
+
+def is_url(place: str) -> bool:
+    """Whether a place is named by an URL and not by a path.
+
+    Example:
+        >>> is_url("s3://bucket/vae"), is_url("mlruns/checkpoints")
+        (True, False)
+    """
+    return "://" in place
 
 
 class RayOptions(_Section):
@@ -291,6 +328,36 @@ class StudySpec:
         }
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
+    def space_content(self) -> dict[str, str]:
+        """The same for a person: by place in the file, what stands there."""
+        knobs = {
+            f"{knob.home}.{name}".lstrip("."): self.knobs[name].describe()
+            for name, knob in KNOBS.items()
+            if self.knobs[name] != knob.default
+        }
+        return {
+            "data": shown(self.data).strip("`"),
+            "objective": ", ".join(self.objective),
+            **knobs,
+            "train.epochs": str(self.train.epochs),
+            "train.seed": str(self.train.seed),
+        }
+
+    def renamed(self, name: str) -> str:
+        """The text of the file with another name of the study.
+
+        Raises:
+            StudyFileError: It cannot be the name of a study.
+        """
+        line, column, width = self.source.values["study",]
+        lines = self.text.splitlines(keepends=True)
+        before, after = lines[line - 1][: column - 1], lines[line - 1][column - 1 + width :]
+        # In quotes, because a name such as 1e3 is a number in YAML.
+        lines[line - 1] = f"{before}{json.dumps(name)}{after}"
+        text = "".join(lines)
+        StudySpec.parse(text)
+        return text
+
 
 def has_scale(likelihood: object) -> bool:
     """Whether a likelihood reference names one with a scale."""
@@ -332,6 +399,8 @@ class _Parser:
             "ray": self._section(RayOptions, "ray"),
             "health": self._section(Limits, "health"),
         }
+        self._refuse_passwords(sections["storage"])
+        sections["storage"] = sections["storage"].overridden(os.environ)
         name, objective = self._name(), self._objective()
         reference, knobs = self._data(), self._knobs()
         sampler, pruner = self._reference("sampler"), self._reference("pruner")
@@ -392,6 +461,19 @@ class _Parser:
         except ValidationError as error:
             self._problems += components.problems_of(error, (key,), list(known))
             return kind()
+
+    def _refuse_passwords(self, storage: Storage) -> None:
+        """A study file is copied into the ledger and into MLflow, and lies in a repository."""
+        for key, value in storage:
+            if masked(value) != value:
+                self._problems.append(
+                    Problem(
+                        f"`storage.{key}` holds a password, which has no place in a study file",
+                        ("storage", key),
+                        f"remove `{key}` here and set {VARIABLES[key]} in the environment to it",
+                        on_key=True,
+                    )
+                )
 
     def _name(self) -> str:
         name = self._source.data.get("study")

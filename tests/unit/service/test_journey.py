@@ -57,12 +57,13 @@ class Stage:
     folder: Path
     decisions: dict[tuple[int, int], Decision] = field(default_factory=dict)
     limits: Limits = field(default_factory=lambda: Limits(steps=4))
+    attempts: dict[int, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.diary = Diary()
         self.ledger = FakeLedger(self.diary, self.decisions)
         self.tracker = FakeTracker(self.diary)
-        self.store = CheckpointStore(self.folder, "journey")
+        self.store = CheckpointStore(self.folder, "journey", self.attempts)
 
     def journey(self, *configs: TrialConfig) -> Iterator[None]:
         return run_pack(
@@ -82,6 +83,11 @@ class Stage:
         self.diary.fatal = fatal
         with pytest.raises(KilledError):
             self.run(*configs)
+
+    def files(self, trial: int) -> dict[Path, int]:
+        """Files of the newest states, and when they were written."""
+        files = map(Path, self.store.files(trial, "last"))
+        return {file: file.stat().st_mtime_ns for file in files}
 
     def curve(self, trial: int) -> list[tuple[object, ...]]:
         """What the tracker shows of a trial, but for the time that it took."""
@@ -147,9 +153,11 @@ def test_result_of_a_study_with_two_objectives_has_both_values_of_one_epoch(stag
 def test_best_checkpoint_holds_the_best_epoch_and_last_the_last(stage: Stage) -> None:
     stage.run(config())
     (result,) = stage.ledger.results
-    best = torch.load(stage.store.path(0, "best"), weights_only=True)
-    last = torch.load(stage.store.path(0, "last"), weights_only=True)
     assert result.best is not None
+    best = stage.store.best(0, result.best.epoch)
+    last = stage.store.last(0)
+    assert best is not None
+    assert last is not None
     assert best["epoch"] == result.best.epoch
     assert last["epoch"] == EPOCHS
     assert len(last["reports"]) == EPOCHS
@@ -173,9 +181,9 @@ def test_stopped_trial_frees_its_place_and_its_neighbours_go_on_as_they_were(
     journey = stage.journey(*pack)
     next(journey)
     next(journey)
-    before = stage.store.path(1, "last").stat().st_mtime_ns
+    before = stage.files(1)
     assert len(list(journey)) == EPOCHS - 2
-    assert stage.store.path(1, "last").stat().st_mtime_ns == before
+    assert stage.files(1) == before
     assert stage.diary.of("report").count(("report", 1, 3)) == 0
     for trial in (0, 2):
         reports = stage.tracker.curves[trial]
@@ -249,9 +257,9 @@ def test_trial_killed_before_its_end_was_noted_is_concluded_without_training(
     last = undisturbed.ledger.results[0].last.epoch
     stage.run_until_killed((call, 0, last), trial)
     assert stage.ledger.results == []
-    before = stage.store.path(0, "last").stat().st_mtime_ns
+    before = stage.files(0)
     assert stage.run(trial) == 0
-    assert stage.store.path(0, "last").stat().st_mtime_ns == before
+    assert stage.files(0) == before
     (result,), (expected,) = stage.ledger.results, undisturbed.ledger.results
     assert result.verdict == expected.verdict
     assert result.values == expected.values
@@ -264,11 +272,86 @@ def test_torn_checkpoint_costs_one_epoch_and_changes_nothing(
 ) -> None:
     undisturbed.run(config())
     stage.run_until_killed(("report", 0, 3), config())
-    torn = stage.store.path(0, "last")
+    torn = Path(stage.store.files(0, "last")[0])
     torn.write_bytes(torn.read_bytes()[:-100])
     assert stage.run(config()) == EPOCHS - 2
     assert stage.curve(0) == undisturbed.curve(0)
     assert same_weights(stage, undisturbed, 0)
+
+
+def test_worker_that_wakes_after_its_trial_was_taken_over_overwrites_nothing(
+    few_digits: Splits, tmp_path: Path
+) -> None:
+    """The order of events when a machine sleeps for longer than its lease."""
+    sleeper = Stage(few_digits, tmp_path, attempts={0: 0})
+    journey = sleeper.journey(config())
+    next(journey)
+    next(journey)
+    # It sleeps in the midst of an epoch; another machine takes the trial over, one epoch further.
+    owner = Stage(few_digits, tmp_path, attempts={0: 5})
+    taken_over = owner.journey(config())
+    next(taken_over)
+    ours, best = reports_of(owner), owner.store.files(0, "best")
+    assert len(ours) == 3
+
+    sleeper.decisions[(0, 3)] = LOST
+    assert len(list(journey)) == 1
+    assert sleeper.diary.of("conclude", "commit") == []
+    # Its reports took other times, so that they would be known.
+    assert reports_of(owner) == ours
+    assert owner.store.files(0, "best")[: len(best)] == best
+    assert len(list(taken_over)) == EPOCHS - 3
+    (result,) = owner.ledger.results
+    assert result.best is not None
+    assert result.appraisal
+    last = reports_of(owner)
+    assert last[:3] == ours
+    assert len(last) == EPOCHS
+
+
+def test_machine_after_the_sleeper_goes_on_from_the_newer_attempt(
+    few_digits: Splits, tmp_path: Path
+) -> None:
+    sleeper = Stage(few_digits, tmp_path, attempts={0: 0})
+    journey = sleeper.journey(config())
+    next(journey)
+    owner = Stage(few_digits, tmp_path, attempts={0: 5})
+    owner.run_until_killed(("log", 0, 2), config())
+    ours = reports_of(owner)
+    assert len(ours) == 2
+    # It wakes up and, before the ledger can tell it to stop, is ahead of the attempt that counts.
+    next(journey)
+    next(journey)
+    third = Stage(few_digits, tmp_path, attempts={0: 6})
+    assert third.run(config()) == EPOCHS - 2
+    assert reports_of(third)[:2] == ours
+
+
+def reports_of(stage: Stage) -> list[dict[str, object]]:
+    last = stage.store.last(0)
+    assert last is not None
+    reports: list[dict[str, object]] = last["reports"]
+    return reports
+
+
+def test_best_checkpoint_that_a_kill_kept_from_being_written_is_written_by_the_next(
+    stage: Stage, undisturbed: Stage
+) -> None:
+    undisturbed.run(config())
+    (expected,) = undisturbed.ledger.results
+    assert expected.best is not None
+    best = expected.best.epoch
+    stage.run_until_killed(("report", 0, best), config())
+    for file in stage.store.files(0, "best"):
+        # The kill came before the second of the two files of this epoch.
+        if file.endswith(f"{best:04d}.pt"):
+            Path(file).unlink()
+    stage.run(config())
+    found = stage.store.best(0, best)
+    assert found is not None
+    assert found["epoch"] == best
+    (result,) = stage.ledger.results
+    assert result.appraisal == pytest.approx(expected.appraisal)
 
 
 def test_members_of_a_pack_may_be_at_different_epochs(stage: Stage, undisturbed: Stage) -> None:
@@ -316,9 +399,9 @@ def test_a_trial_that_never_compared_leaves_no_best_of_an_older_one(
 ) -> None:
     Stage(few_digits, tmp_path).run(config(0))
     stage = Stage(few_digits, tmp_path)
-    assert stage.store.path(0, "best").exists()
+    assert stage.store.files(0, "best")
     stage.run(diverging(0))
-    assert not stage.store.path(0, "best").exists()
+    assert stage.store.files(0, "best") == []
 
 
 def test_finished_trial_is_appraised_at_its_best_epoch(stage: Stage) -> None:
@@ -328,7 +411,8 @@ def test_finished_trial_is_appraised_at_its_best_epoch(stage: Stage) -> None:
         finished, lost = lost, finished
     assert lost.appraisal == {}
     assert finished.appraisal == stage.tracker.results[-1].appraisal
-    best = stage.store.best(0)
+    assert finished.best is not None
+    best = stage.store.best(0, finished.best.epoch)
     assert best is not None
     assert finished.best is not None
     assert best["epoch"] == finished.best.epoch

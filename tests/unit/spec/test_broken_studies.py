@@ -180,6 +180,7 @@ FAULTS = [
     ),
     Fault("93_known_good_in_words.yaml", 9, "mostly", "`known_good` must be true", "literature"),
     Fault("94_no_patience.yaml", 9, "0", "`budget.patience`", "greater than or equal to 1"),
+    Fault("95_password_in_a_url.yaml", 10, "ledger", "holds a password", "set TUNE_VAE_LEDGER"),
 ]
 
 MANY = [
