@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy
+from mlflow import MlflowClient
+from mlflow.store.artifact.mlflow_artifacts_repo import MlflowArtifactsRepository
 
 from tests.integration.elsewhere import (
     dying_owner,
@@ -18,7 +20,7 @@ from tests.integration.elsewhere import (
     search_all,
     search_here_and_elsewhere,
 )
-from tests.servers import Postgres
+from tests.servers import Postgres, connect
 from tests.stores import MLFLOW_WARNINGS
 from tests.trials import study
 from tune_vae import api
@@ -66,7 +68,7 @@ def test_stores_of_a_running_study_are_tried_and_left_as_they_were(folder: Path)
     assert reports["ledger"].words.startswith("written, read and cleaned up")
     assert reports["checkpoints"].words.startswith("written, listed, read and removed")
     assert files_below(folder) == before
-    with sqlalchemy.create_engine(spec.storage.ledger).connect() as connection:
+    with connect(spec.storage.ledger) as connection:
         assert not [t for t in sqlalchemy.inspect(connection).get_table_names() if "check" in t]
 
 
@@ -164,7 +166,7 @@ def test_postgresql_is_tried_with_its_clock_and_without_showing_its_password(
     assert "written, read and cleaned up; clocks agree" in report.words
     # Only by this machine's own name for itself.
     assert not report.shared
-    with sqlalchemy.create_engine(url).connect() as connection:
+    with connect(url) as connection:
         assert sqlalchemy.inspect(connection).get_table_names() == []
 
 
@@ -240,6 +242,12 @@ def test_mlflow_server_is_tried_with_its_artifacts(mlflow_server: str, tmp_path:
     assert report.works, report.words
     assert "an artifact written, listed, read and removed; clocks agree" in report.words
     assert "other machines do not reach it under this name" in report.words
+    assert MlflowArtifactsRepository("mlflow-artifacts:/", mlflow_server).list_artifacts() == []
+    # One that leaves artifacts to whoever writes them.
+    client = MlflowClient(mlflow_server)
+    client.create_experiment("own", artifact_location=str(tmp_path))
+    report = found(tracking=mlflow_server)["MLflow"]
+    assert f"each machine writes to {tmp_path}, which is another folder on each" in report.words
     port = mlflow_server.rpartition(":")[2]
     broken = found(tracking=f"http://me:hunter2@127.0.0.1:{int(port) + 1}")["MLflow"]
     assert not broken.works
@@ -298,7 +306,7 @@ def test_beats_are_compared_in_one_time_zone(pg_ledger: str) -> None:
         "trial_heartbeats h JOIN trials t ON t.trial_id = h.trial_id JOIN studies s ON "
         "s.study_id = t.study_id WHERE s.study_name = 'zones'"
     )
-    with sqlalchemy.create_engine(pg_ledger).connect() as connection:
+    with connect(pg_ledger) as connection:
         age = float(connection.exec_driver_sql(query).scalar_one())
     assert abs(age) < ledger.GRACE_SECONDS / 2
 
@@ -313,5 +321,5 @@ def test_study_is_shown_from_postgresql_and_is_none_before_it_began(pg_ledger: s
 def test_new_database_is_only_looked_at_before_a_study_begins(postgres: Postgres) -> None:
     url = postgres.create("untouched")
     assert read_rows(on(url, "none")) is None
-    with sqlalchemy.create_engine(url).connect() as connection:
+    with connect(url) as connection:
         assert sqlalchemy.inspect(connection).get_table_names() == []
