@@ -11,7 +11,7 @@ from tests.unit.spec.studies import text
 from tune_vae import cli
 
 STUDIES = Path(__file__).parents[2] / "studies"
-COMMANDS = ["check", "fid", "search", "status", "report", "train", "ui"]
+COMMANDS = ["check", "export", "fid", "search", "status", "report", "train", "ui"]
 COMMAND = Path(sys.executable).with_name("tune-vae")
 
 NETWORK = """

@@ -68,6 +68,7 @@ FLOORS = {
     "service/ledger.py": Floor(SERVICE, frozenset({"optuna", "sqlalchemy"})),
     "service/front.py": Floor(SERVICE),
     "service/pareto_pruner.py": Floor(SERVICE, frozenset({"optuna"})),
+    "service/export.py": Floor(SERVICE, frozenset({"safetensors", "torch"})),
     "service/inception.py": Floor(SERVICE, frozenset({"torch"}), frozenset({"torch_fidelity"})),
     "api.py": Floor(API, frozenset({"torch"})),
     "terminal.py": Floor(TERMINAL, frozenset({"rich"})),

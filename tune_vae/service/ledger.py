@@ -41,7 +41,7 @@ from tune_vae.spec.source import nearest
 from tune_vae.spec.study import GRAPH_KNOBS, StudySpec
 from tune_vae.spec.trial import TrialConfig
 
-__all__ = ["OptunaLedger", "plugin_problems", "read_rows"]
+__all__ = ["OptunaLedger", "data_digest", "plugin_problems", "read_rows"]
 
 HEARTBEAT_SECONDS = 15
 GRACE_SECONDS = 90
@@ -546,14 +546,25 @@ def read_rows(spec: StudySpec) -> list[TrialRow] | None:
     Raises:
         StorageError: The storage cannot be opened.
     """
+    return _look(spec, lambda study: _table(study.get_trials(deepcopy=False)))
+
+
+def data_digest(spec: StudySpec) -> str | None:
+    """Fingerprint of the data that a study was begun with; None when it never was.
+
+    Raises:
+        StorageError: The storage cannot be opened.
+    """
+    return _look(spec, lambda study: study.user_attrs.get("data"))
+
+
+def _look(spec: StudySpec, at: Callable[[optuna.Study], _T]) -> _T | None:
     try:
         file = _sqlite_file(spec.storage.ledger)
         if file is not None and not file.exists():
             return None
-        study = optuna.load_study(
-            study_name=spec.name, storage=_storage(spec.storage.ledger), sampler=None
-        )
-        return _table(study.get_trials(deepcopy=False))
+        storage = _storage(spec.storage.ledger)
+        return at(optuna.load_study(study_name=spec.name, storage=storage, sampler=None))
     except KeyError:
         return None
     except (*_DATABASE_ERRORS, ImportError, ValueError) as error:
