@@ -50,8 +50,8 @@ A variational autoencoder of {what}: {latents} latents, decoder {decoder}, train
 
 {use}
 
-With tune-vae installed, `tune_vae.load_vae("this-folder")` gives the model as a `torch.nn.Module`,
-also of its likelihoods and scores.
+With tune-vae installed, `tune_vae.load_vae("this-folder")` gives the model as a `torch.nn.Module`
+that also knows likelihoods and rates.
 
 | File | Holds | Read by |
 |---|---|---|
@@ -62,8 +62,8 @@ Reading `{weights}` and the JSON files executes nothing; there is no pickle here
 ## Data
 
 `{data}`, digest `{digest}`: {train:,} training, {validation:,} validation and {test:,} test
-examples of {what}. tune-vae does not know under which licence you have the data: look it up before
-you pass the model or its samples on.
+examples. tune-vae does not know under which licence you have them: look it up before you pass the
+model or its samples on.
 
 ## Scores
 
@@ -179,9 +179,11 @@ def _use(data: Splits, obstacle: str) -> str:
 
 
 def _files(obstacle: str, *, pictures: bool) -> Iterator[str]:
+    readers = "safetensors"
     if not obstacle:
         yield "| `model.py` | what the model does, in torch's operators | Python |"
-    yield f"| `{WEIGHTS_FILE}` | its weights, numbers only | `model.py`, or safetensors |"
+        readers = "`model.py`, or safetensors"
+    yield f"| `{WEIGHTS_FILE}` | its weights, numbers only | {readers} |"
     yield "| `config.json` | everything that defines it and its training | tune-vae |"
     yield "| `metrics.json` | verdict, scores, data | any JSON reader |"
     if pictures:

@@ -10,12 +10,15 @@ References:
     | https://docs.pytorch.org/docs/stable/export.html
 """
 
+import contextlib
 import inspect
+import io
 import json
+import logging
 import math
 import operator
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -202,7 +205,7 @@ def check(file: Path, vae: VAE, *, levels: int | None) -> None:
                     module[name](*given), mine, rtol=TOLERANCE, atol=TOLERANCE, equal_nan=True
                 )
             except Exception as error:
-                what = f"for {count} examples the trace of `{name}` answers otherwise"
+                what = f"its trace of `{name}` answers {count} otherwise"
                 raise UntraceableError(f"{what}: {_brief(error)}") from error
 
 
@@ -227,10 +230,23 @@ def _traced(vae: VAE, task: _Task, levels: int | None) -> ExportedProgram:
     given = tuple(likely[name] for name in task.inputs)
     shapes = {"given": (any_number,) * len(given)}
     try:
-        return torch.export.export(_Traceable(vae, task), given, dynamic_shapes=shapes)
+        with _quiet():
+            return torch.export.export(_Traceable(vae, task), given, dynamic_shapes=shapes)
     except Exception as error:
         # A network may be the user's own, and raise anything.
         raise UntraceableError(_brief(error)) from error
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what torch tells its own developers of a trace that fails."""
+    before = logging.root.manager.disable
+    logging.disable(logging.ERROR)
+    try:
+        with contextlib.redirect_stderr(io.StringIO()):
+            yield
+    finally:
+        logging.disable(before)
 
 
 def _brief(error: Exception) -> str:

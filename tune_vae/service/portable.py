@@ -34,13 +34,14 @@ def to_levels(x: Tensor, levels: int) -> Tensor:
 
 
 def save_png(images: Tensor, path: str, columns: int = 8) -> None:
-    """A sheet of the images `[n, C, H, W]` in [0, 1] that fill whole rows; C is 1 or 3."""
-    zoom = max(1, 48 // images.shape[3])
-    grid = images[: len(images) // columns * columns].reshape(-1, columns, *images.shape[1:])
-    pixels = (grid.clamp(0, 1) * 255).round().byte().permute(0, 3, 1, 4, 2)
-    pixels = (
-        pixels.repeat_interleave(zoom, 1).repeat_interleave(zoom, 3).flatten(0, 1).flatten(1, 2)
-    )
+    """A sheet of images `[n, C, H, W]` in [0, 1], framed in grey; C is 1 or 3."""
+    zoom, columns = max(1, 48 // images.shape[3]), min(columns, len(images))
+    large = images.repeat_interleave(zoom, 2).repeat_interleave(zoom, 3)
+    framed = torch.nn.functional.pad(large, (2, 2, 2, 2), value=0.5)
+    blank = torch.full_like(framed[:1], 0.5).expand(-len(images) % columns, -1, -1, -1)
+    levels = (torch.cat([framed, blank]).clamp(0, 1) * 255).round().byte()
+    grid = levels.reshape(-1, columns, *framed.shape[1:]).permute(0, 3, 1, 4, 2)
+    pixels = grid.flatten(2, 3).flatten(0, 1)
     height, width, channels = pixels.shape
     size = struct.pack(">IIBBBBB", width, height, 8, 2 if channels == 3 else 0, 0, 0, 0)
     lines = b"".join(b"\0" + bytes(line) for line in pixels.flatten(1).tolist())
