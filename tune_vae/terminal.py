@@ -6,6 +6,7 @@ because narrow terminals cut the end.
 
 import math
 import os
+import shlex
 import textwrap
 import time
 from collections.abc import Callable, Iterator
@@ -390,9 +391,7 @@ def _next_steps(out: Console, results: "StudyResults", spec: "StudySpec") -> Non
     if results.winner:
         steps["again"] = f"tune-vae train {spec.file} --trial {results.winner.trial}"
         steps["load"] = f'tune_vae.load_vae("{_checkpoint(spec, results.winner.trial)}")'
-        steps["take home"] = (
-            f"tune-vae export {spec.file}   (a folder that works with torch alone)"
-        )
+        steps["export"] = f"tune-vae export {spec.file}   (a folder that works with torch alone)"
     _facts(out, steps)
 
 
@@ -629,7 +628,9 @@ def show_exported(out: Console, exported: "Exported") -> None:
             f"{exported.obstacle}"
         )
     else:
-        facts = {"run": f"python {folder}/model.py   (needs torch alone)"} | facts
+        facts = {
+            "run": f"python {shlex.quote(f'{folder}/model.py')}   (needs torch alone)"
+        } | facts
     _facts(out, facts)
 
 

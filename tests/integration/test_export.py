@@ -9,7 +9,7 @@ import pytest
 from tests.factories import report
 from tests.trials import study
 from tests.unit.service.fakes import Diary, FakeTracker
-from tune_vae import api
+from tune_vae import api, cli
 from tune_vae.data.datasets.digits import Digits
 from tune_vae.errors import (
     CheckpointError,
@@ -67,6 +67,25 @@ def test_winner_is_exported_unless_a_trial_is_named(folder: Path) -> None:
         api.export(spec)
     with pytest.raises(TrialNotFoundError, match="has no trial 7; it has 0 to 1"):
         api.export(spec, 7)
+
+
+def test_command_says_where_the_model_is(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    spec = searched(folder, trials=1)
+    (folder / "study.yaml").write_text(spec.text)
+    monkeypatch.chdir(folder)
+    arguments = ["export", "study.yaml", "--trial", "0", "--to", "home"]
+    for code, says in ((0, "run python home/model.py"), (2, "error: home exists already")):
+        monkeypatch.setattr("sys.argv", ["tune-vae", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        out, err = capfd.readouterr()
+        assert ended.value.code == code
+        assert says in " ".join((err if code else out).split())
+        assert "arning" not in out + err
+    card = (folder / "home" / "README.md").read_text(encoding="utf-8")
+    assert "\ntune-vae train study.yaml --trial 0\n" in card
 
 
 def test_without_a_winner_the_front_is_named(folder: Path) -> None:

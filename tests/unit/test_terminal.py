@@ -4,6 +4,7 @@ import io
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from rich.cells import cell_len
@@ -27,6 +28,7 @@ from tune_vae.data import Splits
 from tune_vae.errors import DataError, Problem, StorageError, StudyFileError
 from tune_vae.science.health import Kind, Verdict
 from tune_vae.service.desk import Snapshot
+from tune_vae.service.export import Exported
 from tune_vae.service.results import StudyResults
 
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -279,6 +281,7 @@ class TestResults:
         assert facts["epoch"] == "19 of 20"
         assert facts["again"].endswith("--trial 3")
         assert facts["load"] == 'tune_vae.load_vae("mlruns/checkpoints/tiny/00003/best.pt")'
+        assert facts["export"].startswith("tune-vae export ")
 
     def test_study_that_is_not_done_can_be_resumed_and_one_that_is_can_be_prolonged(self) -> None:
         assert any("  resume " in line for line in shown_results(results(*ROWS, planned=7)))
@@ -640,3 +643,16 @@ def test_end_of_a_training_says_how_to_load_it() -> None:
     assert verdict == f"✗ collapsed  {REASONS[Kind.COLLAPSED]}"
     assert saved == "  saved       vae [4].pt"
     assert load == '  load        tune_vae.load_vae("vae [4].pt")'
+
+
+@pytest.mark.parametrize("obstacle", ["", "it [branches]"])
+def test_end_of_an_export_says_what_it_can_do(obstacle: str) -> None:
+    out = console()
+    terminal.show_exported(out, Exported(Path("my [4] vae"), 4, obstacle))
+    first, *facts = lines(out)
+    assert first == "trial 4 in my [4] vae"
+    assert "  read        my [4] vae/README.md" in facts
+    assert '  load        tune_vae.load_vae("my [4] vae")' in facts
+    runs = "  run         python 'my [4] vae/model.py'   (needs torch alone)"
+    assert (runs in facts) is not bool(obstacle)
+    assert any(line.endswith(": it [branches]") for line in facts) is bool(obstacle)
