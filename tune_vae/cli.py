@@ -160,7 +160,10 @@ def export(
     from tune_vae import api, terminal
     from tune_vae.spec.study import StudySpec
 
-    terminal.show_exported(terminal.console(), api.export(StudySpec.load(study), trial, to=to))
+    spec = StudySpec.load(study)
+    out = terminal.console()
+    out.print("[dim]The model is traced, and the trace compared with it: some ten seconds.[/]")
+    terminal.show_exported(out, api.export(spec, trial, to=to))
 
 
 @app.command(epilog="Example: tune-vae ui studies/digits.yaml --port 5000")

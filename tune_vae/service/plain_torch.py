@@ -38,7 +38,9 @@ __all__ = ["WEIGHTS_FILE", "UntraceableError", "check", "pictured", "source_of",
 WEIGHTS_FILE = "model.safetensors"
 TRACED_EXAMPLES = 3
 CHECKED_EXAMPLES = (1, 2, 37)
-TOLERANCE = 1e-5
+TOLERANCE = 1e-3
+"""Relative; means of counts, exponentials of large numbers, are no more exact than that. Where a
+trace took another way than the model, it is off by far more."""
 UNBROKEN = "\u00a0"
 """A space at which no line is broken."""
 
@@ -202,7 +204,7 @@ def check(file: Path, vae: VAE, *, levels: int | None) -> None:
             mine = task.does(vae, *given)
             try:
                 torch.testing.assert_close(
-                    module[name](*given), mine, rtol=TOLERANCE, atol=TOLERANCE, equal_nan=True
+                    module[name](*given), mine, rtol=TOLERANCE, atol=1e-5, equal_nan=True
                 )
             except Exception as error:
                 what = f"its trace of `{name}` answers {count} otherwise"
