@@ -19,6 +19,7 @@ from tune_vae.data import Splits, scale
 from tune_vae.errors import (
     CheckpointError,
     DataError,
+    ExportError,
     Problem,
     StudyError,
     StudyFileError,
@@ -32,13 +33,14 @@ from tune_vae.service.journey import checkpoint_of, history_of, may_roll_back, r
 from tune_vae.service.results import StudyResults
 from tune_vae.service.rows import TrialRow
 from tune_vae.spec.soundness import faults
-from tune_vae.spec.study import StudySpec
+from tune_vae.spec.study import StudySpec, is_url
 from tune_vae.spec.trial import TrialConfig
 from tune_vae.training import checkpoint
 from tune_vae.training.trainer import Trainer, build_vae, restored_vae
 
 if TYPE_CHECKING:
     from tune_vae.service.desk import DataFacts, Snapshot
+    from tune_vae.service.export import Exported
     from tune_vae.service.inception import InceptionDistances
     from tune_vae.service.stores import StoreReport
 
@@ -47,6 +49,7 @@ __all__ = [
     "Trained",
     "check",
     "confirm",
+    "export",
     "fork",
     "inception_scores",
     "load_vae",
@@ -304,10 +307,11 @@ def train(
 
 
 def load_vae(path: str | Path) -> VAE:
-    """The model of a checkpoint, in evaluation mode on the CPU.
+    """The model of a checkpoint or of an export, in evaluation mode on the CPU.
 
     Arguments:
-        path: A checkpoint, from the checkpoint store (also by URL) or from MLflow.
+        path: A checkpoint, from the checkpoint store (also by URL) or from MLflow, or the folder
+            of an export.
 
     Raises:
         CheckpointError: The file is absent, torn or foreign.
@@ -316,6 +320,10 @@ def load_vae(path: str | Path) -> VAE:
         vae = load_vae("mlruns/checkpoints/digits/00012/best.pt")
         images = vae.generate(16)
     """
+    if Path(path).is_dir():
+        from tune_vae.service.export import exported_vae
+
+        return exported_vae(Path(path))
     state = checkpoint.load(path)
     return _vae(_config_of(state, path), state)
 
@@ -365,6 +373,68 @@ def inception_scores(
     ]
     pair = ((x.cpu().clamp(0, 1) * 255).round().byte() for x in (real, torch.cat(parts)))
     return inception_distances(*pair, device=device)
+
+
+def export(spec: StudySpec, trial: int | None = None, *, to: Path | None = None) -> "Exported":
+    """Write a trial's best model to a folder that works with torch alone; see `service.export`.
+
+    Arguments:
+        spec: The study.
+        trial: Which of its trials; by default the winner.
+        to: An absent or empty folder; by default `exports/<study>-<trial>` beside the checkpoints.
+
+    Raises:
+        StudyError: The study was never begun.
+        TrialNotFoundError: There is no such trial.
+        ExportError: The trial has not ended or has no best checkpoint, there is no winner, or
+            the folder holds something.
+        CheckpointError: The checkpoint cannot be read, or is of another training.
+        DataError: The data cannot be loaded, or are others than the study's.
+        StorageError: The ledger cannot be read, or the folder not be written.
+    """
+    from tune_vae.service.export import refuse_existing, write
+    from tune_vae.service.ledger import data_digest
+
+    row = _winner(spec) if trial is None else trial_of(spec, trial)
+    if not row.ended:
+        raise ExportError(
+            f"trial {row.trial} is {row.state}; it can be exported once it has ended"
+        )
+    checkpoints = spec.storage.checkpoints
+    beside = Path("mlruns") if is_url(checkpoints) else Path(checkpoints).parent
+    folder = to or beside / "exports" / f"{spec.name}-{row.trial:05d}"
+    refuse_existing(folder)
+    store = checkpoint.CheckpointStore(checkpoints, spec.name)
+    best, state = store.path(row.trial, "best.pt"), None
+    if row.best:
+        state = store.best(row.trial, row.best.epoch)
+    if state is None:
+        raise ExportError(
+            f"trial {row.trial} has no best checkpoint at {best} that can be read; it ended as "
+            f"{row.kind.replace('_', ' ')}: {row.reason}"
+        )
+    if _config_of(state, best) != row.config:
+        raise CheckpointError(f"{best} is of another training than trial {row.trial} of the study")
+    data = _images(spec)
+    if data.digest() != data_digest(spec):
+        raise DataError(
+            f"the data are not those that study `{spec.name}` was searched with; restore them"
+        )
+    again = f"tune-vae train {spec.file} --trial {row.trial}"
+    return write(folder, row, state, data, again=again)
+
+
+def _winner(spec: StudySpec) -> TrialRow:
+    found = results(spec)
+    if found.winner:
+        return found.winner
+    if not found.front:
+        raise ExportError(f"no trial of study `{spec.name}` has finished; name one with --trial")
+    front = ", ".join(str(row.trial) for row in found.front)
+    raise ExportError(
+        f"study `{spec.name}` has {len(found.objective)} objectives and no single winner; name a "
+        f"trial of its front with --trial: {front}"
+    )
 
 
 def _config_of(state: dict[str, Any], path: str | Path) -> TrialConfig:

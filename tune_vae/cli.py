@@ -189,6 +189,27 @@ def fid(
     )
 
 
+@app.command(epilog="Example: tune-vae export studies/digits.yaml --to digits-vae")
+def export(
+    study: Study,
+    trial: Annotated[
+        int | None, typer.Option("--trial", min=0, help="Number of the trial; else the winner.")
+    ] = None,
+    to: Annotated[
+        Path | None,
+        typer.Option("--to", help="New folder; else exports/STUDY-TRIAL beside the checkpoints."),
+    ] = None,
+) -> None:
+    """Write a trial's best model to a folder that works with torch alone."""
+    from tune_vae import api, terminal
+    from tune_vae.spec.study import StudySpec
+
+    spec = StudySpec.load(study)
+    out = terminal.console()
+    out.print("[dim]The model is traced, and the trace compared with it: some ten seconds.[/]")
+    terminal.show_exported(out, api.export(spec, trial, to=to))
+
+
 @app.command(epilog="Example: tune-vae ui studies/digits.yaml --port 5000")
 def ui(
     study: Study,

@@ -7,6 +7,7 @@ from typing import ClassVar
 __all__ = [
     "CheckpointError",
     "DataError",
+    "ExportError",
     "Problem",
     "StorageError",
     "StudyError",
@@ -96,6 +97,12 @@ class StudyError(TuneVaeError):
 
 class DataError(TuneVaeError):
     """A data set that is absent, broken or outside the domain of a likelihood."""
+
+    exit_code = 2
+
+
+class ExportError(TuneVaeError):
+    """A trial that has no model to export, or a folder that cannot take one."""
 
     exit_code = 2
 

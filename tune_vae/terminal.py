@@ -7,6 +7,7 @@ because narrow terminals cut the end.
 import itertools
 import math
 import os
+import shlex
 import textwrap
 import time
 from collections.abc import Callable, Iterator
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from tune_vae.science.health import Verdict
     from tune_vae.science.history import EpochReport
     from tune_vae.service.desk import Ended, Running, Snapshot
+    from tune_vae.service.export import Exported
     from tune_vae.service.results import StudyResults
     from tune_vae.service.rows import TrialRow
     from tune_vae.spec.study import StudySpec
@@ -49,6 +51,7 @@ __all__ = [
     "report_text",
     "show_check",
     "show_error",
+    "show_exported",
     "show_results",
     "show_status",
     "show_trained",
@@ -440,6 +443,7 @@ def _next_steps(out: Console, results: "StudyResults", spec: "StudySpec") -> Non
     if results.winner:
         steps["again"] = f"tune-vae train {spec.file} --trial {results.winner.trial}"
         steps["load"] = f'tune_vae.load_vae("{_checkpoint(spec, results.winner.trial)}")'
+        steps["export"] = f"tune-vae export {spec.file}   (a folder that works with torch alone)"
     _facts(out, steps)
 
 
@@ -717,6 +721,23 @@ def show_trained(out: Console, trained: "Trained", saved: str) -> None:
         f"[{style}]{symbol} {_word(trained.verdict.kind)}[/]  {escape(trained.verdict.reason)}"
     )
     _facts(out, {"saved": saved, "load": f'tune_vae.load_vae("{saved}")'})
+
+
+def show_exported(out: Console, exported: "Exported") -> None:
+    """Where an export lies, and what it can do."""
+    folder = exported.folder
+    out.print(f"trial {exported.trial} in [b]{escape(str(folder))}[/]")
+    facts = {"read": f"{folder}/README.md", "load": f'tune_vae.load_vae("{folder}")'}
+    if exported.obstacle:
+        facts["lacks"] = (
+            "model.py, because the model cannot be written in torch's own operators: "
+            f"{exported.obstacle}"
+        )
+    else:
+        facts = {
+            "run": f"python {shlex.quote(f'{folder}/model.py')}   (needs torch alone)"
+        } | facts
+    _facts(out, facts)
 
 
 def note(snapshot: "Snapshot") -> str:

@@ -13,7 +13,7 @@ from tests.searching import Workplace, kill, wait_until
 from tests.servers import Postgres, connect
 from tests.stores import MLFLOW_WARNINGS
 from tune_vae.service.ledger import read_rows
-from tune_vae.service.results import TrialRow
+from tune_vae.service.rows import TrialRow
 from tune_vae.training.checkpoint import CheckpointStore
 
 pytestmark = [MLFLOW_WARNINGS, pytest.mark.slow]

@@ -71,6 +71,7 @@ FLOORS = {
     "service/databases.py": Floor(SERVICE, frozenset({"sqlalchemy"})),
     "service/front.py": Floor(SERVICE),
     "service/pareto_pruner.py": Floor(SERVICE, frozenset({"optuna"})),
+    "service/export.py": Floor(SERVICE, frozenset({"safetensors", "torch"})),
     "service/inception.py": Floor(SERVICE, frozenset({"torch"}), frozenset({"torch_fidelity"})),
     "api.py": Floor(API, frozenset({"torch"})),
     "terminal.py": Floor(TERMINAL, frozenset({"rich"})),

@@ -4,6 +4,7 @@ import io
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from rich.cells import cell_len
@@ -28,6 +29,7 @@ from tune_vae.data import Splits
 from tune_vae.errors import DataError, Problem, StorageError, StudyFileError
 from tune_vae.science.health import Kind, Verdict
 from tune_vae.service.desk import Snapshot
+from tune_vae.service.export import Exported
 from tune_vae.service.results import StudyResults
 from tune_vae.service.stores import StoreReport
 from tune_vae.spec.study import Storage
@@ -324,6 +326,7 @@ class TestResults:
         assert facts["epoch"] == "19 of 20"
         assert facts["again"].endswith("--trial 3")
         assert facts["load"] == 'tune_vae.load_vae("mlruns/checkpoints/tiny/00003/best.pt")'
+        assert facts["export"].startswith("tune-vae export ")
 
     def test_winner_that_was_rolled_back_is_told_with_the_rate_that_it_ended_with(self) -> None:
         best = report(19, lr=0.0005, rollbacks=1)
@@ -799,3 +802,16 @@ def test_end_of_a_training_says_how_to_load_it() -> None:
     assert verdict == f"✗ collapsed  {REASONS[Kind.COLLAPSED]}"
     assert saved == "  saved       vae [4].pt"
     assert load == '  load        tune_vae.load_vae("vae [4].pt")'
+
+
+@pytest.mark.parametrize("obstacle", ["", "it [branches]"])
+def test_end_of_an_export_says_what_it_can_do(obstacle: str) -> None:
+    out = console()
+    terminal.show_exported(out, Exported(Path("my [4] vae"), 4, obstacle))
+    first, *facts = lines(out)
+    assert first == "trial 4 in my [4] vae"
+    assert "  read        my [4] vae/README.md" in facts
+    assert '  load        tune_vae.load_vae("my [4] vae")' in facts
+    runs = "  run         python 'my [4] vae/model.py'   (needs torch alone)"
+    assert (runs in facts) is not bool(obstacle)
+    assert any(line.endswith(": it [branches]") for line in facts) is bool(obstacle)

@@ -111,7 +111,9 @@ class VAE(nn.Module):
 
     def _decode(self, latent_BM: Tensor, x_BCHW: Tensor | None) -> tuple[Tensor, Tensor]:
         """Parameters of the likelihood, and what the sigma mode takes of the decoder."""
-        out = self.decoder(latent_BM).reshape(len(latent_BM), self._outputs, *self.shape)
+        # Not by `len`, which a trace would take for the number it had.
+        batch = latent_BM.shape[0]
+        out = self.decoder(latent_BM).reshape(batch, self._outputs, *self.shape)
         own = self.likelihood.params_per_value
         return self.likelihood.conditioned(out[:, :own], x_BCHW), out[:, own:]
 

@@ -55,7 +55,7 @@ from tune_vae.spec.source import nearest
 from tune_vae.spec.study import GRAPH_KNOBS, StudySpec
 from tune_vae.spec.trial import TrialConfig
 
-__all__ = ["OptunaLedger", "plugin_problems", "read_rows"]
+__all__ = ["OptunaLedger", "data_digest", "plugin_problems", "read_rows"]
 
 HEARTBEAT_SECONDS = 15
 GRACE_SECONDS = 90
@@ -666,20 +666,32 @@ def read_rows(spec: StudySpec) -> list[TrialRow] | None:
     Raises:
         StorageError: The storage cannot be opened.
     """
+
+    def trials(storage: RDBStorage, study: optuna.Study) -> list[TrialRow]:
+        repeats = _repeats_of(spec, storage)
+        both = [study, repeats] if repeats else [study]
+        return [trial for one in both for trial in table(one.get_trials(deepcopy=False))]
+
+    return _look(spec, trials)
+
+
+def data_digest(spec: StudySpec) -> str | None:
+    """Fingerprint of the data that a study was begun with; None when it never was.
+
+    Raises:
+        StorageError: The storage cannot be opened.
+    """
+    return _look(spec, lambda storage, study: study.user_attrs.get("data"))
+
+
+def _look(spec: StudySpec, at: Callable[[RDBStorage, optuna.Study], _T]) -> _T | None:
     try:
         # Optuna would create what is missing, and disturb a search that is creating it; this is
         # the last of its tables.
         if not databases.has_table(spec.storage.ledger, "alembic_version"):
             return None
         storage = _storage(spec.storage.ledger)
-        study = optuna.load_study(study_name=spec.name, storage=storage)
-        repeats = _repeats_of(spec, storage)
-        return [
-            trial
-            for rows in (study, repeats)
-            if rows
-            for trial in table(rows.get_trials(deepcopy=False))
-        ]
+        return at(storage, optuna.load_study(study_name=spec.name, storage=storage))
     except KeyError:
         return None
     except (*_DATABASE_ERRORS, ImportError, ValueError) as error:
