@@ -64,7 +64,7 @@ def decoded(file: Path, frame: Frame) -> Any:
     """
     from PIL import Image, ImageOps
 
-    with reading(file), Image.open(file, formats=[*set(FORMATS.values()), "MPO"]) as opened:
+    with reading(file), Image.open(file, formats=[*set(FORMATS.values())]) as opened:
         _refuse_kind(file, opened.mode, frame)
         ImageOps.exif_transpose(opened, in_place=True)
         picture = opened.convert("RGB" if frame.colour else "L")

@@ -25,9 +25,10 @@ import os
 import shutil
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -212,27 +213,19 @@ def _prepare(folder: Path, recipe: Recipe, *, skip_broken: bool) -> dict[int, st
     images.touch()
     _refuse_full_disk(images, recipe)
     done = _resumed(journal, images, recipe)
-    starts = [start for start in range(0, recipe.count, CHUNK) if start not in done]
     size = recipe.count * recipe.bytes_each / 1e6
     tell(f"{recipe.name}: preparing {recipe.count:,} examples once, in {folder} ({size:,.0f} MB)")
-    # Threads, because Pillow lets go of the interpreter while it decodes and resizes: they need no
-    # start-up of a second each, and none outlives a killed parent, holding its lock.
-    pool = ThreadPoolExecutor(_cores())
-    try:
-        jobs = [pool.submit(_make, images, recipe, start, skip_broken) for start in starts]
-        before = recipe.count - sum(len(_chunk(recipe, start)) for start in starts)
-        with (
-            journal.open("a") as noted,
-            Progress(f"preparing {recipe.name}", recipe.count, done=before) as progress,
-        ):
-            for job in as_completed(jobs):
-                chunk = job.result()
-                done[chunk.start] = chunk
-                noted.write(json.dumps(vars(chunk)) + "\n")
-                noted.flush()
-                progress.advance(len(_chunk(recipe, chunk.start)))
-    finally:
-        pool.shutdown(cancel_futures=True)
+    starts = [start for start in range(0, recipe.count, CHUNK) if start not in done]
+    before = recipe.count - sum(len(_chunk(recipe, start)) for start in starts)
+    with (
+        journal.open("a") as noted,
+        Progress(f"preparing {recipe.name}", recipe.count, done=before) as progress,
+    ):
+        for chunk in _made(images, recipe, starts, skip_broken=skip_broken):
+            done[chunk.start] = chunk
+            noted.write(json.dumps(vars(chunk)) + "\n")
+            noted.flush()
+            progress.advance(len(_chunk(recipe, chunk.start)))
     broken = {at: reason for start in sorted(done) for at, reason in done[start].broken.items()}
     _close_up(images, recipe, broken)
     _write_durably(folder / "ready.json", json.dumps({"broken": broken}, indent=1))
@@ -243,6 +236,35 @@ def _prepare(folder: Path, recipe: Recipe, *, skip_broken: bool) -> dict[int, st
             f"{folder / 'ready.json'}; the first: {next(iter(broken.values()))}"
         )
     return broken
+
+
+def _made(
+    images: Path, recipe: Recipe, starts: Sequence[int], *, skip_broken: bool
+) -> Iterator[_Chunk]:
+    """Make chunks by all cores, in whatever order they are done.
+
+    After an error no new one is begun, and those in work are still handed on.
+    """
+    ahead = iter(starts)
+    failed: BaseException | None = None
+    # Threads, because Pillow lets go of the interpreter while it decodes and resizes: they need no
+    # start-up of a second each, and none outlives a killed parent, holding its lock.
+    with ThreadPoolExecutor(_cores()) as pool:
+
+        def begun(count: int) -> set[Future[_Chunk]]:
+            few = islice(ahead, count)
+            return {pool.submit(_make, images, recipe, start, skip_broken) for start in few}
+
+        running = begun(2 * _cores())
+        while running:
+            ended, running = wait(running, return_when=FIRST_COMPLETED)
+            for job in ended:
+                failed = failed or job.exception()
+                if not job.exception():
+                    yield job.result()
+            running |= begun(0 if failed else len(ended))
+    if failed:
+        raise failed
 
 
 def _make(images: Path, recipe: Recipe, start: int, skip_broken: bool) -> _Chunk:

@@ -123,7 +123,7 @@ class Arrays(Dataset):
             layout = "NHW"
         elif layout == "auto" and len(channels) == 1:
             layout = "NCHW" if channels == [1] else "NHWC"
-        if len(layout) != images.ndim:
+        if layout == "auto" or len(layout) != images.ndim:
             raise DataError(
                 f"{self.path} holds images of the axes {list(images.shape)}; say what they mean "
                 "with `layout: NHW`, NHWC or NCHW"

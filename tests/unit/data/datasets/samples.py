@@ -34,7 +34,7 @@ from tune_vae.data.datasets.omniglot import Omniglot
 from tune_vae.data.datasets.svhn import Svhn
 from tune_vae.data.datasets.synthetic import Synthetic
 
-__all__ = ["SAMPLES", "Sample", "md5", "noise", "smooth", "write_idx"]
+__all__ = ["SAMPLES", "Sample", "md5", "noise", "official", "smooth", "write_idx"]
 
 
 @dataclass(frozen=True)
@@ -237,7 +237,7 @@ def celeba(root: Path) -> Sample:
         "".join(f"{name} {part}\n" for name, part in zip(names, parts, strict=True))
     )
     attributes = folder.parent / "list_attr_celeba.txt"
-    rows = [f"{n} {-1:2d} {2 * s - 1:2d} " for n, s in zip(names, smiling.tolist(), strict=True)]
+    rows = [f"{n} {-1:2d} {2 * s - 1:2d}" for n, s in zip(names, smiling.tolist(), strict=True)]
     attributes.write_text("\n".join([str(len(rows)), "Bald Smiling ", *rows]) + "\n")
     images = torch.stack([official(folder / name, crop=148, size=64) for name in names])
     dataset = Celeba(root=str(root), attribute="Smiling")
