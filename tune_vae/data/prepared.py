@@ -232,7 +232,7 @@ def _prepare(folder: Path, recipe: Recipe, *, skip_broken: bool) -> dict[int, st
     journal.unlink()
     if broken:
         tell(
-            f"{recipe.name}: left out {len(broken):,} broken ones, listed in "
+            f"{recipe.name}: {len(broken):,} of them left out as broken, listed in "
             f"{folder / 'ready.json'}; the first: {next(iter(broken.values()))}"
         )
     return broken

@@ -140,7 +140,7 @@ def test_broken_examples_are_left_out_and_counted_on_request(
         ]
     assert not kitchen.reads
     said = capfd.readouterr().err
-    assert "left out 5 broken ones" in said
+    assert "test: 5 of them left out as broken, listed in" in said
     assert "the first: number 0 is broken" in said
     noted = json.loads((kitchen.folder / "ready.json").read_text())
     assert noted["broken"][str(CHUNK)] == f"number {CHUNK} is broken"
