@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from tune_vae.data.files import reading, stamp
-from tune_vae.data.prepared import Prepared, Recipe, key_of, prepared
+from tune_vae.data.prepared import Prepared, prepared
+from tune_vae.data.preparing import Recipe, key_of
 from tune_vae.errors import DataError
 
 __all__ = ["FORMATS", "Frame", "decoded", "prepared_pictures"]

@@ -12,7 +12,9 @@ import pytest
 import torch
 
 from tune_vae.data import prepared as module
-from tune_vae.data.prepared import CHUNK, Prepared, Recipe, cache_folder, key_of, prepared
+from tune_vae.data import preparing
+from tune_vae.data.prepared import Prepared, cache_folder, prepared
+from tune_vae.data.preparing import CHUNK, Recipe, key_of
 from tune_vae.errors import DataError
 
 COUNT = 5 * CHUNK + 3
@@ -158,7 +160,7 @@ def test_nothing_left_is_an_empty_tensor(cache: Path) -> None:
 def test_interrupted_preparation_goes_on_with_the_chunks_that_are_missing(
     cache: Path, cores: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_cores", lambda: cores)
+    monkeypatch.setattr(preparing, "_cores", lambda: cores)
     kitchen = Kitchen(cache, dead=CHUNK + 5)
     with pytest.raises(KeyboardInterrupt):
         kitchen.make()

@@ -15,20 +15,20 @@ import pytest
 from tests.unit.data.datasets.samples import official, smooth
 from tune_vae.data import Splits
 from tune_vae.data.datasets.image_folder import ImageFolder
-from tune_vae.data.prepared import CHUNK
+from tune_vae.data.preparing import CHUNK
 
 PICTURES = 300
 
 PREPARER = """
 import os, sys, time
 from pathlib import Path
-from tune_vae.data import pictures, prepared
+from tune_vae.data import pictures, preparing
 from tune_vae.data import Splits
 from tune_vae.data.datasets.image_folder import ImageFolder
 
 folder, log, start = sys.argv[1:]
 # One core, so that it is known how much a kill can cost; each decoding is noted, and slowed down.
-prepared._cores = lambda: 1
+preparing._cores = lambda: 1
 decoded, noted = pictures.decoded, os.open(log, os.O_WRONLY | os.O_APPEND)
 
 def decoded_and_noted(file, frame):

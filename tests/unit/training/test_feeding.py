@@ -8,7 +8,8 @@ import torch
 from tests.factories import member
 from tune_vae.data import Splits
 from tune_vae.data.datasets.synthetic import Synthetic
-from tune_vae.data.prepared import Recipe, prepared
+from tune_vae.data.prepared import prepared
+from tune_vae.data.preparing import Recipe
 from tune_vae.training import feeding, trainer
 from tune_vae.training.feeding import batches, placed, streamed
 from tune_vae.training.trainer import Trainer

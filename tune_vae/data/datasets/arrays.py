@@ -12,7 +12,8 @@ from tune_vae.data.array_files import ArrayFile, array_files
 from tune_vae.data.carving import check_seeds, check_shares, check_sizes, shuffled
 from tune_vae.data.classes import numbered, read_classes
 from tune_vae.data.files import absolute, stamp
-from tune_vae.data.prepared import Recipe, key_of, prepared
+from tune_vae.data.prepared import prepared
+from tune_vae.data.preparing import Recipe, key_of
 from tune_vae.errors import DataError
 
 __all__ = ["Arrays"]

@@ -9,7 +9,8 @@ from tune_vae.data import Dataset, Splits
 from tune_vae.data.array_files import ArrayFile, array_files
 from tune_vae.data.carving import check_seeds, check_sizes, shuffled
 from tune_vae.data.files import Source, find, reading, stamp
-from tune_vae.data.prepared import Recipe, key_of, prepared
+from tune_vae.data.prepared import prepared
+from tune_vae.data.preparing import Recipe, key_of
 
 __all__ = ["Dsprites"]
 

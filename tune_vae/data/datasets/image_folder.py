@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -114,14 +114,16 @@ def _pictures(folder: Path) -> Iterator[str]:
             if name[0] != "." and os.path.realpath(os.path.join(place, name)) not in seen
         ]
         below = Path(place).relative_to(folder)
+        ahead = "" if below == Path() else f"{below.as_posix()}/"
         for name in names:
             if name[0] != "." and os.path.splitext(name)[1].lower() in FORMATS:
-                yield (below / name).as_posix()
+                yield ahead + name
 
 
 def _top(file: str) -> str:
-    first, *inner = PurePosixPath(file).parts
-    return first if inner else ""
+    """The first sub-folder of a path, or the empty text."""
+    first, slash, _ = file.partition("/")
+    return first if slash else ""
 
 
 def _labels(files: list[str]) -> Tensor | None:
