@@ -35,6 +35,10 @@ class Splits:
             counts, which have no largest value.
         labels: Class of each example, `[n]`, from 0; for scores of the representation only.
         factors: Generative factors of each example, `[n, F]`, each from 0; likewise.
+        skipped: How many examples were left out because their files are broken.
+
+    The examples may lie in a file that is mapped into memory and shared with other processes:
+    never write into them, and take batches of them rather than copies of the whole.
     """
 
     train: Tensor
@@ -43,6 +47,7 @@ class Splits:
     levels: int | None
     labels: Targets | None = None
     factors: Targets | None = None
+    skipped: int = 0
 
     def __post_init__(self) -> None:
         if self.levels is not None and not 2 <= self.levels <= 256:
@@ -60,12 +65,13 @@ class Splits:
                     f"the {name} images have the shape {list(images.shape[1:])}, the train "
                     f"images {list(self.train.shape[1:])}"
                 )
-            if self.levels is not None and int(images.max()) >= self.levels:
+            # A byte cannot exceed 256 levels; looking would read a mapped file to its end.
+            if self.levels and self.levels < 256 and int(images.max()) >= self.levels:
                 raise DataError(
                     f"the {name} images hold the value {int(images.max())}, but only "
                     f"{self.levels} levels are stated"
                 )
-            if int(images.min()) < 0:
+            if self.levels is None and int(images.min()) < 0:
                 raise DataError(f"the {name} counts hold {int(images.min())}, below 0")
             for targets in (self.labels, self.factors):
                 if targets and len(getattr(targets, name)) != len(images):
@@ -89,7 +95,8 @@ class Splits:
         state = hashlib.sha256(f"{self.levels}".encode())
         for images in (self.train, self.validation, self.test):
             state.update(str(tuple(images.shape)).encode())
-            state.update(images.contiguous().numpy().tobytes())
+            # Of what is contiguous, as in a mapped file, nothing is copied.
+            state.update(images.contiguous().view(-1).numpy().data)
         return state.hexdigest()[:16]
 
 

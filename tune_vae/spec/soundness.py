@@ -3,6 +3,7 @@
 These are faults of meaning, not of form: they need to know the data.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 from tune_vae.data import Splits
@@ -79,7 +80,8 @@ def _no_optimal_scale(spec: StudySpec) -> list[Problem]:
 
 
 def _unscaled(data: Splits) -> list[Problem]:
-    if not data.levels or data.levels == 2 or int(data.train.max()) > 1:
+    bright = (int(part.max()) > 1 for part in _parts(data))
+    if not data.levels or data.levels == 2 or any(bright):
         return []
     return [
         Problem(
@@ -92,9 +94,14 @@ def _unscaled(data: Splits) -> list[Problem]:
     ]
 
 
+def _parts(data: Splits) -> Iterator[Any]:
+    """Training examples, a few at a time: there may be more than memory holds."""
+    return (data.train[start : start + 1024] for start in range(0, len(data.train), 1024))
+
+
 def _unscorable(spec: StudySpec, data: Splits) -> list[Problem]:
     found = []
-    if bool((data.train == data.train[0]).all()):
+    if all(bool((part == data.train[0]).all()) for part in _parts(data)):
         found.append(
             Problem(
                 "all training examples are the same: there is nothing to learn",

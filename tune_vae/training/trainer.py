@@ -31,6 +31,7 @@ from tune_vae.science.sigmas import Sigma
 from tune_vae.science.signals import PROBES, Signals, signals, spectral_peak
 from tune_vae.science.vae import VAE
 from tune_vae.training.appraisal import Appraisal, Appraiser
+from tune_vae.training.feeding import batches, placed
 from tune_vae.training.lookout import LOOK_STEPS, Lookout
 from tune_vae.training.pack import Knobs, Pack, Row, fresh_row
 
@@ -142,7 +143,8 @@ class Trainer:
 
     Arguments:
         members: Members of equal pack key.
-        data: The images; they are kept on the device as they are, one byte a value.
+        data: The images; they are kept on the device as they are, one byte a value, if they fit
+            there. On a CPU they are not copied.
         device: Where to train.
         resume: States by trial, from `state`; members without one begin anew.
         dtype: float32, or float64 to check formulas.
@@ -185,8 +187,8 @@ class Trainer:
             raise DataError(f"{type(members[0].likelihood).__name__} does not fit: {misfit}")
         self._each_epoch = frozenset(each_epoch)
         self._appraiser = Appraiser(data, self._device)
-        self._train = data.train.to(self._device)
-        self._validation = data.validation.to(self._device)
+        self._train = placed(data.train, self._device)
+        self._validation = placed(data.validation, self._device)
         states = resume or {}
         self._epochs = [_epochs_of(states.get(member.trial)) for member in members]
         self._rollbacks = {m.trial: rollbacks_of(states.get(m.trial)) for m in members}
@@ -298,7 +300,7 @@ class Trainer:
                 ].view(self._steps, self._batch)
                 for k in range(self._pack.size)
             ]
-        ).to(self._device)
+        )
         weight_KT = torch.stack(
             [
                 self._weights[member.trial][epoch]
@@ -306,13 +308,12 @@ class Trainer:
             ]
         )
         measured, alive_K, lookout = [], self._pack.alive_K, Lookout()
-        for step in range(self._steps):
+        for step, images_KBCHW in enumerate(batches(self._train, order_KTB, self._device)):
             if step % NOISE_CHUNK == 0:
                 noise_KTBM = self._noise(step)
-            images_KBCHW = scale(self._train[order_KTB[:, step]], self._data.levels)
             measured.append(
                 self._pack.step(
-                    images_KBCHW.to(self._dtype),
+                    self._scaled(images_KBCHW),
                     noise_KTBM[:, step % NOISE_CHUNK],
                     weight_KT[:, step],
                 )
@@ -321,6 +322,9 @@ class Trainer:
                 break
         self._epochs = [epoch + 1 for epoch in self._epochs]
         return self._reports(torch.stack(measured, dim=1), weight_KT, alive_K, begin)
+
+    def _scaled(self, images: Tensor) -> Tensor:
+        return scale(images.to(self._device), self._data.levels).to(self._dtype)
 
     def _noise(self, step: int) -> Tensor:
         chunk = min(NOISE_CHUNK, self._steps - step)
@@ -455,15 +459,14 @@ class Trainer:
     @torch.no_grad()
     def signals(self) -> Tensor:
         """`Signals` of every member as it stands, on the device, `[K, 6]` in float64."""
-        levels = self._data.levels
         generator = torch.Generator().manual_seed(_mix(0, "noise of the probes"))
-        x = scale(self._validation[:PROBES], levels).to(self._dtype)
+        x = self._scaled(self._validation[:PROBES])
         noise_nM = torch.randn(len(x), self._members[0].latent_dim, generator=generator)
         found: Signals = self._pack.evaluate(
             signals,
             x,
             noise_nM.to(self._device, self._dtype),
-            scale(self._train[:CONSTANT_IMAGES], levels).to(self._dtype).mean(0),
+            self._scaled(self._train[:CONSTANT_IMAGES]).mean(0),
             in_dims=(None, None, None),
         )
         return torch.stack(list(found), dim=1)
@@ -483,7 +486,7 @@ class Trainer:
         held_out = self._validation
         noise_nM = torch.randn(len(held_out), latents, generator=generator)
         noise_nM = noise_nM.to(self._device, self._dtype)
-        sample = scale(self._train[:CALIBRATION_IMAGES], levels).to(self._dtype)
+        sample = self._scaled(self._train[:CALIBRATION_IMAGES])
         sample_noise = torch.randn(len(sample), latents, generator=generator)
         fitted_K = self._pack.evaluate(
             lambda vae, x, noise: calibrated_log_sigma(vae, x, noise, levels=levels),
@@ -496,7 +499,7 @@ class Trainer:
         batches = [
             self._pack.evaluate(
                 lambda vae, x, noise, fitted: score(vae, x, noise, fitted, levels=levels),
-                scale(held_out[start : start + size], levels).to(self._dtype),
+                self._scaled(held_out[start : start + size]),
                 noise_nM[start : start + size],
                 fitted_K,
                 in_dims=(None, None, 0),

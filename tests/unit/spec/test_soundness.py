@@ -200,6 +200,13 @@ def test_images_that_were_scaled_before_they_were_rounded_are_refused(digits: Sp
     assert "divided by 255" in problem.tip
 
 
+def test_all_training_images_are_looked_at_however_many(digits: Splits) -> None:
+    dark = torch.zeros(3000, 1, 8, 8, dtype=torch.uint8)
+    assert len(found(Splits(dark, digits.validation, digits.test, levels=17))) == 2
+    dark[-1] = 16
+    assert not found(Splits(dark, digits.validation, digits.test, levels=17))
+
+
 def test_examples_that_are_all_the_same_are_refused(digits: Splits) -> None:
     same = digits.train[:1].repeat(200, 1, 1, 1)
     (problem,) = found(Splits(same, digits.validation, digits.test, levels=17))

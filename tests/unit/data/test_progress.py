@@ -1,0 +1,69 @@
+"""The bar against a real terminal, and its silence elsewhere."""
+
+import os
+import pty
+import subprocess
+import sys
+
+import pytest
+
+from tune_vae.data.progress import Progress, tell
+
+PROGRAM = """
+import time
+from tune_vae.data.progress import Progress, tell
+tell("begun")
+with Progress("decoding", 4000) as progress:
+    for _ in range(4):
+        time.sleep(0.11)
+        progress.advance(1000)
+"""
+
+
+def test_terminal_shows_a_bar_and_is_clean_afterwards() -> None:
+    ours, theirs = pty.openpty()
+    with subprocess.Popen([sys.executable, "-c", PROGRAM], stderr=theirs) as program:
+        assert program.wait(60) == 0
+    os.close(theirs)
+    said = os.read(ours, 10_000).decode()
+    os.close(ours)
+    assert "begun" in said
+    assert "1,000 of 4,000, 0 s left" in said
+    assert said.endswith("\r\x1b[K")
+    assert said.count("\n") == 1
+
+
+def test_nothing_but_lines_goes_elsewhere() -> None:
+    run = subprocess.run(
+        [sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True
+    )
+    assert (run.stdout, run.stderr) == ("", "begun\n")
+
+
+@pytest.mark.parametrize(
+    ("before", "done", "seconds", "says"),
+    [
+        (0, 0, 5.0, "0 of 1,000, 0 s left"),
+        (0, 250, 5.0, "250 of 1,000, 15 s left"),
+        # What was there already says nothing of the speed.
+        (500, 250, 5.0, "750 of 1,000, 5 s left"),
+        (0, 10, 5.0, "10 of 1,000, 8 min left"),
+        (0, 1, 10.0, "1 of 1,000, 2 h 46 min left"),
+        (0, 1000, 9.0, "1,000 of 1,000, 0 s left"),
+    ],
+)
+def test_time_left_is_that_of_the_pace_so_far(
+    before: int, done: int, seconds: float, says: str
+) -> None:
+    progress = Progress("decoding", 1000, done=before)
+    progress.advance(done)
+    assert progress.line(seconds).endswith(f" {says}")
+    filled = progress.line(seconds).count("━")
+    assert filled == 24 * (before + done) // 1000
+
+
+def test_program_without_stderr_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "__stderr__", None)
+    tell("nobody listens")
+    with Progress("decoding", 1) as progress:
+        progress.advance(1)
