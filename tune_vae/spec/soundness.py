@@ -33,7 +33,18 @@ def faults(spec: StudySpec, data: Splits) -> list[Problem]:
 
 
 def _foreign(spec: StudySpec, levels: int | None) -> list[Problem]:
-    """Likelihoods made for other data."""
+    """Likelihoods and networks made for other data."""
+    kind = Domain.of(levels)
+    networks = [
+        Problem(
+            f"`{name}` cannot be used here: it is a network for "
+            f"{' or '.join(sorted(_class('network', name).domains))}, and the data are {kind}",
+            ("network",),
+            "use `mlp`, which takes all data",
+        )
+        for name in sorted({call.name for call in _calls(spec.knobs["network"])})
+        if kind not in _class("network", name).domains
+    ]
     found = {}
     for call in _calls(spec.knobs["likelihood"]):
         for example in call.examples():
@@ -43,12 +54,12 @@ def _foreign(spec: StudySpec, levels: int | None) -> list[Problem]:
     fitting = [
         name
         for name in components.names("likelihood")
-        if Domain.of(levels) in _class("likelihood", name).domains
+        if kind in _class("likelihood", name).domains
     ]
     tip = f"use one of: {', '.join(fitting)}"
     if levels is None:
         tip += "; or state how counts become grey levels: `data: {counts: {transform: log1p}}`"
-    return [
+    return networks + [
         Problem(f"`{name}` cannot be used here: {misfit}", ("search", "likelihood"), tip)
         for name, misfit in found.items()
     ]
