@@ -29,10 +29,13 @@ from tune_vae.science.history import EpochReport, History
 from tune_vae.science.vae import VAE
 from tune_vae.service.journey import history_of
 from tune_vae.service.results import StudyResults, TrialRow
+from tune_vae.spec import components
+from tune_vae.spec.components import ComponentError
 from tune_vae.spec.soundness import faults
 from tune_vae.spec.study import StudySpec
 from tune_vae.spec.trial import TrialConfig
 from tune_vae.training import checkpoint
+from tune_vae.training.lifting import obstacle
 from tune_vae.training.trainer import Trainer, build_vae, restored_vae
 
 if TYPE_CHECKING:
@@ -51,6 +54,10 @@ __all__ = [
     "trial_of",
     "validate",
 ]
+
+
+TRIED_AT_ONCE = 2
+"""Examples that a model is tried with; a batch norm cannot be trained on one."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +99,7 @@ def check(spec: StudySpec) -> CheckReport:
             pruner.
         DataError: The data cannot be loaded.
     """
-    data = _sound_data(spec, _size)
+    data = _sound_data(spec)
     configs = _models(spec, data)
     sizes = [_size(config) for config in configs]
     rows = _rows(spec)
@@ -127,7 +134,7 @@ def search(
         StorageError: Ledger or cluster cannot be reached.
         Interrupted: By Ctrl-C or SIGTERM; call it again to go on.
     """
-    data = _sound_data(spec, _build)
+    data = _sound_data(spec)
     from tune_vae.service import cluster
     from tune_vae.service.desk import DataFacts
 
@@ -290,9 +297,17 @@ def inception_scores(
 
 def _config_of(state: dict[str, Any], path: str | Path) -> TrialConfig:
     try:
-        return TrialConfig.model_validate_json(state["config"])
+        config = TrialConfig.model_validate_json(state["config"])
     except (KeyError, ValueError) as error:
         raise CheckpointError(f"{path} does not say which model it holds") from error
+    try:
+        config.member()
+    except ComponentError as error:
+        raise CheckpointError(
+            f"the model of {path} cannot be built here: {error}. If it is code of your own, call "
+            "`StudySpec.load` of its study file first, or be in the folder of its modules"
+        ) from None
+    return config
 
 
 def _vae(config: TrialConfig, state: dict[str, Any]) -> VAE:
@@ -300,8 +315,6 @@ def _vae(config: TrialConfig, state: dict[str, Any]) -> VAE:
 
 
 def _data_of(config: TrialConfig) -> Splits:
-    from tune_vae.spec import components
-
     data: Splits = components.build("dataset", config.data).load()
     return data
 
@@ -312,12 +325,13 @@ def _rows(spec: StudySpec) -> list[TrialRow] | None:
     return read_rows(spec)
 
 
-def _sound_data(spec: StudySpec, try_out: Callable[[TrialConfig], object]) -> Splits:
+def _sound_data(spec: StudySpec) -> Splits:
     """The data of a study, which refuses what only data, libraries and models can reveal."""
     from tune_vae.service.ledger import plugin_problems
 
     data = _images(spec)
-    misfits = _misfits(_models(spec, data), try_out)
+    models = _models(spec, data)
+    misfits = _misfits(models) or _unpackable(spec, models)
     spec.refuse([*plugin_problems(spec), *faults(spec, data), *misfits])
     return data
 
@@ -334,18 +348,39 @@ def _images(spec: StudySpec) -> Splits:
         raise DataError(f"data set `{name}` cannot be loaded: {what}") from error
 
 
-def _misfits(
-    models: Sequence[TrialConfig], try_out: Callable[[TrialConfig], object]
-) -> list[Problem]:
+def _misfits(models: Sequence[TrialConfig]) -> list[Problem]:
     """Models that cannot be built for the images."""
     found = []
     for config in models:
         try:
-            try_out(config)
+            _size(config)
         except Exception as error:  # noqa: BLE001
             # The contract names ValueError; a network of the user's own may raise anything.
             images = "×".join(map(str, config.shape))
             found.append(Problem(f"no model for images of {images}: {error}", ("network",)))
+    return list(dict.fromkeys(found))
+
+
+def _unpackable(spec: StudySpec, models: Sequence[TrialConfig]) -> list[Problem]:
+    """Models with code of the user's own that cannot be trained in the packs that are asked for.
+
+    Ours can; a test trains each of them in a pack.
+    """
+    if spec.train.pack == 1:
+        return []
+    found = []
+    for config in models:
+        parts = (config.network, config.likelihood, config.sigma or "", config.prior)
+        own = [name for name, _ in map(components.split, parts) if ":" in name]
+        reason = obstacle(build_vae(config.member(), config.shape)) if own else ""
+        if reason:
+            found.append(
+                Problem(
+                    f"`pack: {spec.train.pack}` cannot train `{own[0]}`: {reason}",
+                    ("train", "pack"),
+                    "mend it, or write `pack: 1`, which trains anything",
+                )
+            )
     return list(dict.fromkeys(found))
 
 
@@ -385,26 +420,31 @@ def _models(spec: StudySpec, data: Splits) -> list[TrialConfig]:
     ]
 
 
-def _build(config: TrialConfig) -> VAE:
-    """The model of a configuration, without memory for its weights."""
-    with torch.device("meta"):
-        return build_vae(config.member(), config.shape)
-
-
 def _size(config: TrialConfig) -> tuple[int, int]:
     """Parameters of a model, and bytes of its weights, optimiser and activations."""
+    try:
+        return _size_on(config, "meta")
+    except Exception:  # noqa: BLE001
+        # Code of the user's own may look at values, which tensors without memory do not have.
+        return _size_on(config, "cpu")
+
+
+def _size_on(config: TrialConfig, device: str) -> tuple[int, int]:
     activations = 0
 
     def count(module: nn.Module, inputs: Any, output: Any) -> None:
         nonlocal activations
         if isinstance(output, Tensor) and not list(module.children()):
-            activations += output.numel()
+            activations += output.numel() // TRIED_AT_ONCE
 
-    vae = _build(config)
-    for module in vae.modules():
-        module.register_forward_hook(count)
-    with torch.device("meta"):
-        vae(torch.empty(1, *config.shape), torch.empty(1, config.latent_dim))
+    with torch.device(device):
+        vae = build_vae(config.member(), config.shape)
+        for module in vae.modules():
+            module.register_forward_hook(count)
+        vae(
+            torch.zeros(TRIED_AT_ONCE, *config.shape),
+            torch.zeros(TRIED_AT_ONCE, config.latent_dim),
+        )
     parameters = sum(p.numel() for p in vae.parameters())
     # Weights, gradient, two moments and Adam's intermediate results; each activation and its
     # gradient.

@@ -88,6 +88,7 @@ class Desk:
         from tune_vae.service.ledger import HEARTBEAT_SECONDS, OptunaLedger
         from tune_vae.service.tracking import MlflowTracker
 
+        spec.enable_imports()
         self._spec = spec
         self._beat_seconds = HEARTBEAT_SECONDS
         self._store = CheckpointStore(Path(spec.storage.checkpoints), spec.name)

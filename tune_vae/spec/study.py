@@ -171,6 +171,8 @@ class StudySpec:
         sampler, pruner: Optuna classes, or `ParetoPruner`: `{name: arguments}`.
         known_good: Whether constants of the literature are tried first; see `spec.known_good`.
         source: The file, for saying where in it something stands.
+        folder: Where the file lies, and beside it the modules that its import paths name; empty
+            for a study that is no file.
 
     Example:
         >>> spec = StudySpec.parse('''
@@ -197,6 +199,7 @@ class StudySpec:
     ray: RayOptions
     source: Source = field(compare=False, repr=False)
     known_good: bool = True
+    folder: str = field(default="", compare=False)
 
     @property
     def file(self) -> str:
@@ -223,7 +226,9 @@ class StudySpec:
         Raises:
             StudyFileError: With everything that is wrong with it.
         """
-        return _Parser(read(Path(file))).study()
+        source, folder = read(Path(file)), Path(file).absolute().parent
+        components.imports_from(folder)
+        return replace(_Parser(source).study(), folder=str(folder))
 
     @classmethod
     def parse(cls, text: str) -> "StudySpec":
@@ -233,7 +238,12 @@ class StudySpec:
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "study.yaml"
             file.write_text(text, encoding="utf-8")
-            return cls.load(file)
+            return _Parser(read(file)).study()
+
+    def enable_imports(self) -> None:
+        """What `load` did for import paths, in another process that received the study."""
+        if self.folder:
+            components.imports_from(Path(self.folder))
 
     def dataset(self) -> Dataset:
         """The data set, not yet loaded."""

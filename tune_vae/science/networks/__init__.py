@@ -72,7 +72,9 @@ def check_widths(*, least: int = 1, **widths: Sequence[int]) -> None:
     """Refuse layers of no width, and fewer of them than `least`, by the argument's name."""
     for name, each in widths.items():
         if len(each) < least or any(width < 1 for width in each):
-            wanted = f"name at least {least} positive width" if least else "be widths of at least 1"
+            wanted = (
+                f"name at least {least} positive width" if least else "be widths of at least 1"
+            )
             raise ValueError(f"{name} must {wanted}, got {list(each)}")
 
 

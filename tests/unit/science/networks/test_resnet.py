@@ -12,7 +12,9 @@ def blocks(part: nn.Module) -> list[nn.Module]:
 def test_every_level_has_its_blocks() -> None:
     for part in Resnet(channels=(4, 8, 16), blocks=3).build((1, 32, 24), 4, 2):
         assert len(blocks(part)) == 9
-        (widths,) = {tuple(norm.num_channels for norm in norms(block)) for block in blocks(part)[:3]}
+        (widths,) = {
+            tuple(norm.num_channels for norm in norms(block)) for block in blocks(part)[:3]
+        }
         assert len(widths) == 2
 
 
