@@ -72,11 +72,11 @@ def _numbers(vae: VAE, members: Sequence[int]) -> Tensor:
     knobs = Knobs(beta=1.0, lr=1e-3, weight_decay=0.0, grad_clip=math.inf)
     pack = Pack(vae, rows, [knobs] * len(rows))
     measured_K5 = pack.step(x_KBCHW, noise_KBM, torch.ones(len(rows)))
-    # All members are evaluated on the same examples.
-    loss_K = pack.evaluate(_loss, x_KBCHW[0], noise_KBM[0], in_dims=(None, None))
+    loss_K: Tensor = pack.evaluate(_loss, x_KBCHW, noise_KBM, in_dims=(0, 0))
     return torch.cat([measured_K5[:, :2], loss_K[:, None]], dim=1)
 
 
 def _loss(vae: VAE, x_BCHW: Tensor, noise_BM: Tensor) -> Tensor:
     terms = vae(x_BCHW, noise_BM)
-    return terms.distortion_B.mean() + terms.rate_BM.sum(1).mean()
+    loss: Tensor = terms.distortion_B.mean() + terms.rate_BM.sum(1).mean()
+    return loss

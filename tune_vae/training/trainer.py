@@ -120,7 +120,9 @@ def restored_vae(member: Member, shape: tuple[int, int, int], state: Mapping[str
     """The model that a state of the member holds, in evaluation mode on the host."""
     vae = build_vae(member, shape)
     nn.utils.vector_to_parameters(state["theta"], vae.parameters())
-    vae.load_state_dict(state["buffers"], strict=False)
+    # Not by `load_state_dict`, which passes over buffers that a module does not save by itself.
+    for name, buffer in vae.named_buffers():
+        buffer.copy_(state["buffers"].get(name, buffer))
     return vae.eval()
 
 

@@ -10,8 +10,6 @@ from tune_vae.science.networks import Network, activation, check_capacity, check
 
 __all__ = ["Resnet"]
 
-_LEVEL = {"kernel_size": 4, "stride": 2, "padding": 1}
-
 
 @dataclass(frozen=True)
 class Resnet(Network):
@@ -68,7 +66,10 @@ class Resnet(Network):
         for (inputs, outputs), size in zip(
             pairwise([shape[0], *self.channels]), sizes[1:], strict=True
         ):
-            encoder += [nn.Conv2d(inputs, outputs, **_LEVEL), *self._blocks(outputs, size)]
+            encoder += [
+                nn.Conv2d(inputs, outputs, kernel_size=4, stride=2, padding=1),
+                *self._blocks(outputs, size),
+            ]
         encoder += [
             *self._activation(self.channels[-1], sizes[-1]),
             nn.Flatten(),
@@ -89,8 +90,10 @@ class Resnet(Network):
                 nn.ConvTranspose2d(
                     widths[level],
                     shape[0] * params_per_value if last else widths[level + 1],
+                    kernel_size=4,
+                    stride=2,
+                    padding=1,
                     output_padding=(large[0] - 2 * small[0], large[1] - 2 * small[1]),
-                    **_LEVEL,
                 ),
             ]
         return nn.Sequential(*encoder), nn.Sequential(*decoder)
