@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from tune_vae.data import Splits, scale
+from tune_vae.data import Splits, Targets, scale
 from tune_vae.errors import (
     CheckpointError,
     DataError,
@@ -138,7 +138,8 @@ def search(
     from tune_vae.service import cluster
     from tune_vae.service.desk import DataFacts
 
-    facts = DataFacts(data.shape, data.levels, data.digest())
+    digest = data.digest(labelled=spec.conditional)
+    facts = DataFacts(data.shape, data.levels, digest, data.classes)
     return cluster.search(spec, facts, show=show, note=note, verbose=verbose).results
 
 
@@ -288,8 +289,14 @@ def inception_scores(
         raise DataError("FID and KID are of images with 1 or 3 channels, and these data are not")
     real = scale(data.test[:images], data.levels)
     vae = load_vae(path).to(device)
+    known = data.labels.test[: len(real)] if data.labels and config.classes else None
     parts = [
-        vae.generate(min(500, len(real) - start), seed=start) for start in range(0, len(real), 500)
+        vae.generate(
+            min(500, len(real) - start),
+            seed=start,
+            labels=None if known is None else known[start : start + 500],
+        )
+        for start in range(0, len(real), 500)
     ]
     pair = ((x.cpu().clamp(0, 1) * 255).round().byte() for x in (real, torch.cat(parts)))
     return inception_distances(*pair, device=device)
@@ -330,9 +337,12 @@ def _sound_data(spec: StudySpec) -> Splits:
     from tune_vae.service.ledger import plugin_problems
 
     data = _images(spec)
-    models = _models(spec, data)
-    misfits = _misfits(models) or _unpackable(spec, models)
-    spec.refuse([*plugin_problems(spec), *faults(spec, data), *misfits])
+    found = [*plugin_problems(spec), *faults(spec, data)]
+    # With a prior that is refused, there are models that cannot be built for that reason alone.
+    if not any(problem.path == ("search", "prior") for problem in found):
+        models = _models(spec, data)
+        found += _misfits(models) or _unpackable(spec, models)
+    spec.refuse(found)
     return data
 
 
@@ -400,7 +410,12 @@ class _Given:
 def _given(spec: StudySpec, data: Splits, knobs: dict[str, Any]) -> TrialConfig:
     fixed = replace(spec, knobs=spec.with_values(knobs))
     return TrialConfig.of(
-        fixed, fixed.draw(_Given()), trial=0, shape=data.shape, levels=data.levels
+        fixed,
+        fixed.draw(_Given()),
+        trial=0,
+        shape=data.shape,
+        levels=data.levels,
+        classes=data.classes,
     )
 
 
@@ -415,6 +430,7 @@ def _models(spec: StudySpec, data: Splits) -> list[TrialConfig]:
             trial=0,
             shape=data.shape,
             levels=data.levels,
+            classes=data.classes,
         )
         for model in itertools.product(*(spec.knobs[part].examples() for part in parts))
     ]
@@ -444,6 +460,7 @@ def _size_on(config: TrialConfig, device: str) -> tuple[int, int]:
         vae(
             torch.zeros(TRIED_AT_ONCE, *config.shape),
             torch.zeros(TRIED_AT_ONCE, config.latent_dim),
+            torch.zeros(TRIED_AT_ONCE, dtype=torch.int64),
         )
     parameters = sum(p.numel() for p in vae.parameters())
     # Weights, gradient, two moments and Adam's intermediate results; each activation and its
@@ -459,6 +476,12 @@ def _step_seconds(config: TrialConfig, data: Splits) -> float:
         validation=data.validation[:batch],
         test=data.test[:1],
         levels=data.levels,
+        labels=data.labels
+        and Targets(
+            data.labels.train[: 3 * batch],
+            data.labels.validation[:batch],
+            data.labels.test[:1],
+        ),
     )
     member = replace(config.member(), epochs=2, batch_size=batch)
     seconds = math.inf

@@ -104,7 +104,7 @@ def _unscaled(data: Splits) -> list[Problem]:
 
 
 def _unscorable(spec: StudySpec, data: Splits) -> list[Problem]:
-    found = []
+    found = _unconditional(spec, data) if spec.conditional else []
     if bool((data.train == data.train[0]).all()):
         found.append(
             Problem(
@@ -119,6 +119,49 @@ def _unscorable(spec: StudySpec, data: Splits) -> list[Problem]:
                 "`probe_error` needs labels, and these data have none",
                 ("objective",),
                 "use `bits_per_dim_calibrated`, or `sample_distance` if you want samples",
+            )
+        )
+    return found
+
+
+def _unconditional(spec: StudySpec, data: Splits) -> list[Problem]:
+    """What cannot be told labels, or not be asked for them."""
+    found = []
+    if data.labels is None:
+        found.append(
+            Problem(
+                "`conditional: true` needs labels, and these data have none",
+                ("conditional",),
+                "leave it out, or choose data with labels",
+            )
+        )
+    elif data.classes > int(data.labels.train.max()) + 1:
+        found.append(
+            Problem(
+                f"there are {data.classes} classes, and no training example of the last",
+                ("data",),
+                "a model cannot be told of a class that it never saw; train on more examples",
+            )
+        )
+    if "probe_error" in spec.objective:
+        found.append(
+            Problem(
+                "`probe_error` asks the latents of a conditional model for the labels, which its "
+                "decoder is told anyway",
+                ("objective",),
+                "use `bits_per_dim_calibrated`, or `sample_distance` if you want samples",
+            )
+        )
+    priors = sorted(
+        {c.name for c in _calls(spec.knobs["prior"]) if _class("prior", c.name).encodes}
+    )
+    if priors:
+        found.append(
+            Problem(
+                f"{_listed(priors)} is made of encoded examples without labels, so it is no "
+                "prior of a conditional model",
+                ("search", "prior"),
+                "use `standard` or `mixture`",
             )
         )
     return found

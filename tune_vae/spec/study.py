@@ -134,6 +134,7 @@ _KEYS = (
     "sampler",
     "pruner",
     "known_good",
+    "conditional",
     "storage",
     "ray",
 )
@@ -170,6 +171,7 @@ class StudySpec:
         train, health, budget, storage, ray: The sections of the file.
         sampler, pruner: Optuna classes, or `ParetoPruner`: `{name: arguments}`.
         known_good: Whether constants of the literature are tried first; see `spec.known_good`.
+        conditional: Whether encoder and decoder are told the label of each example.
         source: The file, for saying where in it something stands.
         folder: Where the file lies, and beside it the modules that its import paths name; empty
             for a study that is no file.
@@ -199,6 +201,7 @@ class StudySpec:
     ray: RayOptions
     source: Source = field(compare=False, repr=False)
     known_good: bool = True
+    conditional: bool = False
     folder: str = field(default="", compare=False)
 
     @property
@@ -273,7 +276,7 @@ class StudySpec:
 
     def space_digest(self) -> str:
         """Fingerprint of what makes trials comparable: all but budget, storage and resources."""
-        content = {
+        content: dict[str, Any] = {
             "data": self.data,
             "objective": self.objective,
             # One that is as it would be unsaid is left out, so that a knob which a later
@@ -285,6 +288,8 @@ class StudySpec:
             },
             "train": {"epochs": self.train.epochs, "seed": self.train.seed},
         }
+        if self.conditional:
+            content["conditional"] = True
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -331,7 +336,16 @@ class _Parser:
         name, objective = self._name(), self._objective()
         reference, knobs = self._data(), self._knobs()
         sampler, pruner = self._reference("sampler"), self._reference("pruner")
-        known_good = self._known_good()
+        known_good = self._flag(
+            "known_good",
+            "true tries constants of the literature first, false nothing of the kind",
+            default=True,
+        )
+        conditional = self._flag(
+            "conditional",
+            "true tells encoder and decoder the label of each example, which the data must have",
+            default=False,
+        )
         self._source.fail()
         return StudySpec(
             name=name,
@@ -342,6 +356,7 @@ class _Parser:
             pruner=pruner or _default_pruner(sections["train"].epochs, objective),
             source=self._source,
             known_good=known_good,
+            conditional=conditional,
             **sections,
         )
 
@@ -430,17 +445,13 @@ class _Parser:
                 )
         return tuple(several)
 
-    def _known_good(self) -> bool:
-        given = self._source.data.get("known_good")
+    def _flag(self, key: str, tip: str, *, default: bool) -> bool:
+        given = self._source.data.get(key)
         if not isinstance(given, bool | None):
             self._problems.append(
-                Problem(
-                    f"`known_good` must be true or false, got {shown(given)}",
-                    ("known_good",),
-                    "true tries constants of the literature first, false nothing of the kind",
-                )
+                Problem(f"`{key}` must be true or false, got {shown(given)}", (key,), tip)
             )
-        return given is not False
+        return default if given is None else given is True
 
     def _data(self) -> dict[str, Any]:
         given = self._source.data.get("data")

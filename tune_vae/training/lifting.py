@@ -71,12 +71,13 @@ def _numbers(vae: VAE, members: Sequence[int]) -> Tensor:
     x_KBCHW, noise_KBM = torch.stack(images), torch.stack(noises)
     knobs = Knobs(beta=1.0, lr=1e-3, weight_decay=0.0, grad_clip=math.inf)
     pack = Pack(vae, rows, [knobs] * len(rows))
-    measured_K5 = pack.step(x_KBCHW, noise_KBM, torch.ones(len(rows)))
-    loss_K: Tensor = pack.evaluate(_loss, x_KBCHW, noise_KBM, in_dims=(0, 0))
+    label_KB = torch.zeros(len(rows), BATCH, dtype=torch.int64)
+    measured_K5 = pack.step(x_KBCHW, noise_KBM, torch.ones(len(rows)), label_KB)
+    loss_K: Tensor = pack.evaluate(_loss, x_KBCHW, noise_KBM, label_KB, in_dims=(0, 0, 0))
     return torch.cat([measured_K5[:, :2], loss_K[:, None]], dim=1)
 
 
-def _loss(vae: VAE, x_BCHW: Tensor, noise_BM: Tensor) -> Tensor:
-    terms = vae(x_BCHW, noise_BM)
+def _loss(vae: VAE, x_BCHW: Tensor, noise_BM: Tensor, label_B: Tensor) -> Tensor:
+    terms = vae(x_BCHW, noise_BM, label_B)
     loss: Tensor = terms.distortion_B.mean() + terms.rate_BM.sum(1).mean()
     return loss

@@ -57,9 +57,9 @@ class Counts(Network):
     def build(
         self, shape: tuple[int, int, int], latent_dim: int, params_per_value: int
     ) -> tuple[nn.Module, nn.Module]:
-        values = math.prod(shape)
+        values, inputs = math.prod(shape), math.prod(shape[1:]) + shape[0]
         mirror = widened(self.hidden[::-1], self.decoder_factor)
-        encoder = dense([values + 1, *self.hidden, 2 * latent_dim], self.dropout, normed=True)
+        encoder = dense([inputs, *self.hidden, 2 * latent_dim], self.dropout, normed=True)
         decoder = dense(
             [latent_dim, *mirror, values * params_per_value], self.dropout, normed=True
         )
@@ -67,9 +67,14 @@ class Counts(Network):
 
 
 class _Shares(nn.Module):
-    """Logarithms of counts as logarithms of their shares and of the library, `[B, N + 1]`."""
+    """Logarithms of counts as logarithms of their shares and of the library.
 
-    def forward(self, log_counts: Tensor) -> Tensor:
-        counts = log_counts.flatten(1).expm1()
+    Counts are one channel; further ones, each of a single value, are what a conditional model
+    is told, and go by as one number each. `[B, C, H, W]` becomes `[B, H·W + 1 + C - 1]`.
+    """
+
+    def forward(self, given: Tensor) -> Tensor:
+        counts = given[:, 0].flatten(1).expm1()
         library = counts.sum(1, keepdim=True).clamp(min=1) / _LIBRARY
-        return torch.cat([(counts / library).log1p(), library.log()], dim=1)
+        told = given[:, 1:].flatten(2).mean(2)
+        return torch.cat([(counts / library).log1p(), library.log(), told], dim=1)
