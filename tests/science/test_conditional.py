@@ -1,7 +1,7 @@
 r"""A conditional model whose evidence is known.
 
-With a linear decoder $x = W z + U e_y + b + \sigma \epsilon$, where $e_y$ is 1 for the class y, the
-data of each class are normal with mean $U e_y + b$ and covariance $W W^T + \sigma^2 I$.
+With a linear decoder $x = W z + U e_y + b + \sigma \epsilon$, where $e_y$ is 1 for the class y,
+the data of each class are normal with mean $U e_y + b$ and covariance $W W^T + \sigma^2 I$.
 
 Shapes: B batch, N values, M latents, Y classes.
 """

@@ -90,6 +90,13 @@ def test_check_reports_the_bounds_of_the_space() -> None:
     assert report.epoch_seconds > 0
 
 
+def test_prior_that_cannot_be_conditional_is_told_once() -> None:
+    search = "{beta_norm: 1, likelihood: gaussian, prior: vamp}"
+    ((message, line),) = problems_of(api.check, study(search=search, conditional="true"))
+    assert "`vamp` is made of encoded examples" in message
+    assert line == 5
+
+
 @pytest.mark.parametrize("call", [api.check, api.search])
 def test_pack_of_a_network_that_cannot_be_lifted_is_refused_before_the_search(
     call: object, folder: Path

@@ -132,7 +132,8 @@ def test_samples_are_compared_under_the_labels_of_the_held_out_examples(rows: Sp
         labels=labels._replace(validation=torch.full((int(of_class_2.sum()),), 3)),
     )
     other = Trainer([one(epochs=20)], wrong).appraise(0, trainer.state(0))
-    assert told.sample_distance < 0.7 * other.sample_distance
+    # Much of it is the noise of the lower half, which is the same in both.
+    assert told.sample_distance < other.sample_distance - 4
 
 
 def test_collapse_point_is_that_of_what_the_label_does_not_tell(rows: Splits) -> None:
