@@ -17,6 +17,7 @@ from tune_vae.science.likelihoods import Domain
 from tune_vae.science.likelihoods.gaussian import Gaussian
 from tune_vae.science.likelihoods.poisson import Poisson
 from tune_vae.science.networks import Network
+from tune_vae.science.networks.counts import Counts
 from tune_vae.science.networks.mlp import Mlp
 from tune_vae.science.sigmas.optimal import Optimal
 from tune_vae.spec.trial import TrialConfig
@@ -228,3 +229,12 @@ def test_widths_of_the_hidden_layers_stay(rows: Splits) -> None:
     )
     assert [p.shape for p in vae.encoder.parameters() if p.ndim > 1] == [(7, 5 * 64), (8, 7)]
     assert [p.shape for p in vae.decoder.parameters() if p.ndim > 1] == [(7, 8), (64, 7)]
+
+
+def test_counts_network_is_told_the_label() -> None:
+    encoder, _ = Counts(hidden=(8,)).build((1 + CLASSES, 1, 6), 3, 1)
+    counts = torch.rand(1, 1, 1, 6).expand(CLASSES, -1, -1, -1)
+    planes = torch.eye(CLASSES)[:, :, None, None].expand(-1, -1, 1, 6)
+    seen = encoder[0](torch.cat([counts, planes], dim=1))
+    assert torch.equal(seen[:, 7:], torch.eye(CLASSES))
+    assert torch.equal(seen[:, :7], encoder[0](counts))
