@@ -10,8 +10,10 @@ import pytest
 
 from tests.searching import Workplace, copy_database
 from tests.stores import MLFLOW_WARNINGS
+from tune_vae.api import check
 from tune_vae.science.health import Kind
 from tune_vae.service.ledger import read_rows
+from tune_vae.spec import components
 from tune_vae.spec.study import StudySpec
 
 pytestmark = MLFLOW_WARNINGS
@@ -59,6 +61,18 @@ def test_test_of_the_readme_passes(place: Workplace) -> None:
     assert "1 passed" in told.stdout
 
 
+def test_study_of_the_readme_is_sound(place: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(place.folder)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(components, "_folder", None)
+    before = set(place.folder.iterdir())
+    report = check(StudySpec.load(place.folder / "mine" / "own.yaml"))
+    monkeypatch.delitem(sys.modules, "my_nets")
+    assert report.parameters[0] < report.parameters[1]
+    assert set(place.folder.iterdir()) == before
+
+
+@pytest.mark.slow
 def test_search_of_the_readme_finds_the_network_from_another_folder(place: Workplace) -> None:
     """In this process, in the desk, and in the workers that train its packs."""
     ended = place.run("search", "mine/own.yaml")
