@@ -79,7 +79,9 @@ class Workplace:
         """Begin a command in a process group of its own; its output goes to `output.txt`."""
         home = self.folder / "home"
         home.mkdir(exist_ok=True)
-        kept = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
+        kept = {
+            name: os.environ[name] for name in ("PATH", "LANG", "PYTHONPATH") if name in os.environ
+        }
         with (self.folder / "output.txt").open("wb") as output:
             return subprocess.Popen(
                 [*self._as_host, COMMAND, *arguments],

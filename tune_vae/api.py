@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from tune_vae.data import Splits, scale
+from tune_vae.data import Splits, Targets, scale
 from tune_vae.errors import (
     CheckpointError,
     DataError,
@@ -32,10 +32,13 @@ from tune_vae.science.vae import VAE
 from tune_vae.service.journey import checkpoint_of, history_of, may_roll_back, roll_back
 from tune_vae.service.results import StudyResults
 from tune_vae.service.rows import TrialRow
+from tune_vae.spec import components
+from tune_vae.spec.components import ComponentError
 from tune_vae.spec.soundness import faults
 from tune_vae.spec.study import StudySpec, is_url
 from tune_vae.spec.trial import TrialConfig
 from tune_vae.training import checkpoint
+from tune_vae.training.lifting import obstacle
 from tune_vae.training.trainer import Trainer, build_vae, restored_vae
 
 if TYPE_CHECKING:
@@ -59,6 +62,10 @@ __all__ = [
     "trial_of",
     "validate",
 ]
+
+
+TRIED_AT_ONCE = 2
+"""Examples that a model is tried with; a batch norm cannot be trained on one."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +109,7 @@ def check(spec: StudySpec) -> CheckReport:
             pruner.
         DataError: The data cannot be loaded.
     """
-    data = _sound_data(spec, _size)
+    data = _sound_data(spec)
     configs = _models(spec, data)
     sizes = [_size(config) for config in configs]
     from tune_vae.service.stores import try_stores
@@ -177,8 +184,9 @@ def confirm(
 def _facts(spec: StudySpec) -> "DataFacts":
     from tune_vae.service.desk import DataFacts
 
-    data = _sound_data(spec, _build)
-    return DataFacts(data.shape, data.levels, data.digest())
+    data = _sound_data(spec)
+    digest = data.digest(labelled=spec.conditional)
+    return DataFacts(data.shape, data.levels, digest, data.classes)
 
 
 def fork(spec: StudySpec, name: str) -> Path:
@@ -368,8 +376,14 @@ def inception_scores(
         raise DataError("FID and KID are of images with 1 or 3 channels, and these data are not")
     real = scale(data.test[:images], data.levels)
     vae = load_vae(path).to(device)
+    known = data.labels.test[: len(real)] if data.labels and config.classes else None
     parts = [
-        vae.generate(min(500, len(real) - start), seed=start) for start in range(0, len(real), 500)
+        vae.generate(
+            min(500, len(real) - start),
+            seed=start,
+            labels=None if known is None else known[start : start + 500],
+        )
+        for start in range(0, len(real), 500)
     ]
     pair = ((x.cpu().clamp(0, 1) * 255).round().byte() for x in (real, torch.cat(parts)))
     return inception_distances(*pair, device=device)
@@ -416,7 +430,7 @@ def export(spec: StudySpec, trial: int | None = None, *, to: Path | None = None)
     if _config_of(state, best) != row.config:
         raise CheckpointError(f"{best} is of another training than trial {row.trial} of the study")
     data = _images(spec)
-    if data.digest() != data_digest(spec):
+    if data.digest(labelled=spec.conditional) != data_digest(spec):
         raise DataError(
             f"the data are not those that study `{spec.name}` was searched with; restore them"
         )
@@ -439,9 +453,17 @@ def _winner(spec: StudySpec) -> TrialRow:
 
 def _config_of(state: dict[str, Any], path: str | Path) -> TrialConfig:
     try:
-        return TrialConfig.model_validate_json(state["config"])
+        config = TrialConfig.model_validate_json(state["config"])
     except (KeyError, ValueError) as error:
         raise CheckpointError(f"{path} does not say which model it holds") from error
+    try:
+        config.member()
+    except ComponentError as error:
+        raise CheckpointError(
+            f"the model of {path} cannot be built here: {error}. If it is code of your own, call "
+            "`StudySpec.load` of its study file first, or be in the folder of its modules"
+        ) from None
+    return config
 
 
 def _vae(config: TrialConfig, state: dict[str, Any]) -> VAE:
@@ -449,8 +471,6 @@ def _vae(config: TrialConfig, state: dict[str, Any]) -> VAE:
 
 
 def _data_of(config: TrialConfig) -> Splits:
-    from tune_vae.spec import components
-
     data: Splits = components.build("dataset", config.data).load()
     return data
 
@@ -461,13 +481,17 @@ def _rows(spec: StudySpec) -> list[TrialRow] | None:
     return read_rows(spec)
 
 
-def _sound_data(spec: StudySpec, try_out: Callable[[TrialConfig], object]) -> Splits:
+def _sound_data(spec: StudySpec) -> Splits:
     """The data of a study, which refuses what only data, libraries and models can reveal."""
     from tune_vae.service.ledger import plugin_problems
 
     data = _images(spec)
-    misfits = _misfits(_models(spec, data), try_out)
-    spec.refuse([*plugin_problems(spec), *faults(spec, data), *misfits])
+    found = [*plugin_problems(spec), *faults(spec, data)]
+    # With a prior that is refused, there are models that cannot be built for that reason alone.
+    if not any(problem.path == ("search", "prior") for problem in found):
+        models = _models(spec, data)
+        found += _misfits(models) or _unpackable(spec, models)
+    spec.refuse(found)
     return data
 
 
@@ -483,18 +507,39 @@ def _images(spec: StudySpec) -> Splits:
         raise DataError(f"data set `{name}` cannot be loaded: {what}") from error
 
 
-def _misfits(
-    models: Sequence[TrialConfig], try_out: Callable[[TrialConfig], object]
-) -> list[Problem]:
+def _misfits(models: Sequence[TrialConfig]) -> list[Problem]:
     """Models that cannot be built for the images."""
     found = []
     for config in models:
         try:
-            try_out(config)
+            _size(config)
         except Exception as error:  # noqa: BLE001
             # The contract names ValueError; a network of the user's own may raise anything.
             images = "×".join(map(str, config.shape))
             found.append(Problem(f"no model for images of {images}: {error}", ("network",)))
+    return list(dict.fromkeys(found))
+
+
+def _unpackable(spec: StudySpec, models: Sequence[TrialConfig]) -> list[Problem]:
+    """Models with code of the user's own that cannot be trained in the packs that are asked for.
+
+    Ours can; a test trains each of them in a pack.
+    """
+    if spec.train.pack == 1:
+        return []
+    found = []
+    for config in models:
+        parts = (config.network, config.likelihood, config.sigma or "", config.prior)
+        own = [name for name, _ in map(components.split, parts) if ":" in name]
+        reason = obstacle(build_vae(config.member(), config.shape)) if own else ""
+        if reason:
+            found.append(
+                Problem(
+                    f"`pack: {spec.train.pack}` cannot train `{own[0]}`: {reason}",
+                    ("train", "pack"),
+                    "mend it, or write `pack: 1`, which trains anything",
+                )
+            )
     return list(dict.fromkeys(found))
 
 
@@ -514,7 +559,12 @@ class _Given:
 def _given(spec: StudySpec, data: Splits, knobs: dict[str, Any]) -> TrialConfig:
     fixed = replace(spec, knobs=spec.with_values(knobs))
     return TrialConfig.of(
-        fixed, fixed.draw(_Given()), trial=0, shape=data.shape, levels=data.levels
+        fixed,
+        fixed.draw(_Given()),
+        trial=0,
+        shape=data.shape,
+        levels=data.levels,
+        classes=data.classes,
     )
 
 
@@ -529,31 +579,38 @@ def _models(spec: StudySpec, data: Splits) -> list[TrialConfig]:
             trial=0,
             shape=data.shape,
             levels=data.levels,
+            classes=data.classes,
         )
         for model in itertools.product(*(spec.knobs[part].examples() for part in parts))
     ]
 
 
-def _build(config: TrialConfig) -> VAE:
-    """The model of a configuration, without memory for its weights."""
-    with torch.device("meta"):
-        return build_vae(config.member(), config.shape)
-
-
 def _size(config: TrialConfig) -> tuple[int, int]:
     """Parameters of a model, and bytes of its weights, optimiser and activations."""
+    try:
+        return _size_on(config, "meta")
+    except Exception:  # noqa: BLE001
+        # Code of the user's own may look at values, which tensors without memory do not have.
+        return _size_on(config, "cpu")
+
+
+def _size_on(config: TrialConfig, device: str) -> tuple[int, int]:
     activations = 0
 
     def count(module: nn.Module, inputs: Any, output: Any) -> None:
         nonlocal activations
         if isinstance(output, Tensor) and not list(module.children()):
-            activations += output.numel()
+            activations += output.numel() // TRIED_AT_ONCE
 
-    vae = _build(config)
-    for module in vae.modules():
-        module.register_forward_hook(count)
-    with torch.device("meta"):
-        vae(torch.empty(1, *config.shape), torch.empty(1, config.latent_dim))
+    with torch.device(device):
+        vae = build_vae(config.member(), config.shape)
+        for module in vae.modules():
+            module.register_forward_hook(count)
+        vae(
+            torch.zeros(TRIED_AT_ONCE, *config.shape),
+            torch.zeros(TRIED_AT_ONCE, config.latent_dim),
+            torch.zeros(TRIED_AT_ONCE, dtype=torch.int64),
+        )
     parameters = sum(p.numel() for p in vae.parameters())
     # Weights, gradient, two moments and Adam's intermediate results; each activation and its
     # gradient.
@@ -568,6 +625,12 @@ def _step_seconds(config: TrialConfig, data: Splits) -> float:
         validation=data.validation[:batch],
         test=data.test[:1],
         levels=data.levels,
+        labels=data.labels
+        and Targets(
+            data.labels.train[: 3 * batch],
+            data.labels.validation[:batch],
+            data.labels.test[:1],
+        ),
     )
     member = replace(config.member(), epochs=2, batch_size=batch)
     seconds = math.inf

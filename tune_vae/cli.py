@@ -235,9 +235,6 @@ def ui(
 
 def main() -> None:
     """Entry point: our own errors become one screen and an exit code, never a traceback."""
-    # So that an import path such as `my_nets:WideResNet` may name a module beside the study, as
-    # it may for `python -m` and for Ray's workers; last, lest a file there hide a library.
-    sys.path.append("")
     try:
         app()
     except TuneVaeError as error:

@@ -118,7 +118,10 @@ def test_trial_without_a_best_checkpoint_is_refused_with_its_verdict(folder: Pat
         api.export(spec, 0)
     last, verdict = report(trial=config.trial), Verdict(Kind.NEVER_FORMED, "latents never used")
     ledger.commit(TrialResult(config.trial, verdict, False, (), None, last))
-    says = r"trial 0 has no best checkpoint at .*best\.pt that can be read; it ended as never formed: latents never"
+    says = (
+        r"trial 0 has no best checkpoint at .*best\.pt that can be read; "
+        "it ended as never formed: latents never"
+    )
     with pytest.raises(ExportError, match=says):
         api.export(spec, 0)
     assert not (folder / "exports").exists()

@@ -21,6 +21,7 @@ from tune_vae.spec.study import StudySpec
 from tune_vae.training.checkpoint import CheckpointStore, load
 
 DEEP = "{conv: {channels: [8, 8, 8, 8, 8]}}"
+PLAIN = "tests.own_modules:Fronted"
 SKEWED = """
 from dataclasses import dataclass
 
@@ -73,12 +74,13 @@ def test_what_data_libraries_and_models_reveal_is_refused_at_once(call: object) 
     assert sorted(line for _, line in problems_of(call, spec)) == [3, 6, 7, 8]
 
 
-def test_check_finds_a_network_whose_output_does_not_fit(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("call", [api.check, api.search])
+def test_network_whose_output_does_not_fit_is_found(
+    call: object, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (folder / "skewed_networks.py").write_text(SKEWED)
     monkeypatch.syspath_prepend(folder)
-    ((message, line),) = problems_of(api.check, study(network="skewed_networks:Skewed"))
+    ((message, line),) = problems_of(call, study(network="skewed_networks:Skewed"))
     assert "no model for images of 1×8×8" in message
     assert line == 3
     del sys.modules["skewed_networks"]
@@ -94,6 +96,39 @@ def test_check_reports_the_bounds_of_the_space() -> None:
     assert report.steps_per_epoch == len(report.data.train) // 128
     assert report.seen == 0
     assert report.epoch_seconds > 0
+
+
+def test_prior_that_cannot_be_conditional_is_told_once() -> None:
+    search = "{beta_norm: 1, likelihood: gaussian, prior: vamp}"
+    ((message, line),) = problems_of(api.check, study(search=search, conditional="true"))
+    assert "`vamp` is made of encoded examples" in message
+    assert line == 5
+
+
+@pytest.mark.parametrize("call", [api.check, api.search])
+def test_pack_of_a_network_that_cannot_be_lifted_is_refused_before_the_search(
+    call: object, folder: Path
+) -> None:
+    spec = study(network="tests.own_modules:Fronted", train="{pack: 4}")
+    assert api.check(spec).parameters[0] > 0
+    for front, why in (("Branching", "depends on the values"), ("Dropout", "global generator")):
+        network = f"{{'tests.own_modules:Fronted': {{front: {front}}}}}"
+        ((message, line),) = problems_of(call, study(network=network, train="{pack: 4}"))
+        assert message.startswith("`pack: 4` cannot train `tests.own_modules:Fronted`: ")
+        assert why in message
+        assert line == 6
+        assert api.check(study(network=network, train="{pack: 1}")).parameters[0] > 0
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("front", ["Numbering", "Leaving", "BatchNorm", "AveragingBatchNorm"])
+def test_network_that_needs_values_or_several_examples_is_no_misfit(front: str) -> None:
+    """Models are sized without memory and on as few examples as can be."""
+    network = f"{{'tests.own_modules:Fronted': {{front: {front}}}}}"
+    report, plain = api.check(study(network=network)), api.check(study(network=PLAIN))
+    norm = 2 if "BatchNorm" in front else 0
+    assert report.parameters[0] == plain.parameters[0] + norm
+    assert report.memory_bytes[0] == plain.memory_bytes[0] + 4 * 7 * norm
 
 
 @pytest.mark.parametrize(

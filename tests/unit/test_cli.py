@@ -225,10 +225,12 @@ def test_module_beside_the_command_may_be_named_in_a_study(
 
 def test_module_beside_the_command_hides_no_library(run: Run, folder: Path) -> None:
     (folder / "yaml.py").write_text("raise RuntimeError('not me')\n")
-    assert sys.path[-1] != ""
-    code, _, _ = run("check", "absent.yaml")
+    (folder / "mine").mkdir()
+    (folder / "mine" / "broken.yaml").write_text(text(network="nothing"))
+    code, _, err = run("check", "mine/broken.yaml")
     assert code == 2
-    assert sys.path[-1] == ""
+    assert "unknown network `nothing`" in err
+    assert sys.path[-2:] == [str(folder / "mine"), ""]
 
 
 def test_reader_that_leaves_early_gets_no_traceback(folder: Path) -> None:

@@ -8,6 +8,7 @@ The exception is Optuna: beside the ledger the pruner, which is a class for any 
 | terminal | rich                                    | all but cli             |
 | api      | torch                                   | service and below       |
 | service  | torch; Ray, Optuna, MLflow: a file each | spec and below          |
+| testing  | torch, pydantic                         | spec and below          |
 | spec     | pydantic, yaml                          | training and below      |
 | training | torch                                   | data, science           |
 | data     | torch, numpy; readers of file formats   | nothing but errors      |
@@ -62,6 +63,7 @@ FLOORS = {
     # torch brings fsspec with it.
     "training/checkpoint.py": Floor(TRAINING, frozenset({"torch", "fsspec"})),
     "spec/": Floor(SPEC, frozenset({"pydantic", "yaml"})),
+    "testing.py": Floor(SPEC, frozenset({"pydantic", "torch"})),
     "service/": Floor(SERVICE, frozenset({"torch"})),
     "service/journey.py": Floor(SERVICE),
     "service/results.py": Floor(SERVICE),

@@ -33,7 +33,8 @@ class Splits:
             `levels` - 1; counts are int32, at least 0.
         levels: L, number of levels of a value: 2 for binary, 256 for 8-bit images; None for
             counts, which have no largest value.
-        labels: Class of each example, `[n]`, from 0; for scores of the representation only.
+        labels: Class of each example, `[n]`, from 0; for scores of the representation, and for
+            conditional models.
         factors: Generative factors of each example, `[n, F]`, each from 0; likewise.
         skipped: How many examples were left out because their files are broken.
 
@@ -90,13 +91,24 @@ class Splits:
         """N, data values of one image."""
         return self.train[0].numel()
 
-    def digest(self) -> str:
-        """Fingerprint of all three splits, 16 hexadecimal digits."""
+    @property
+    def classes(self) -> int:
+        """Y, one more than the largest label; 0 without labels."""
+        return 1 + max(int(part.max()) for part in self.labels) if self.labels else 0
+
+    def digest(self, *, labelled: bool = False) -> str:
+        """Fingerprint of all three splits, 16 hexadecimal digits.
+
+        Arguments:
+            labelled: Whether the labels are part of it.
+        """
         state = hashlib.sha256(f"{self.levels}".encode())
         for images in (self.train, self.validation, self.test):
             state.update(str(tuple(images.shape)).encode())
             # Of what is contiguous, as in a mapped file, nothing is copied.
             state.update(images.contiguous().view(-1).numpy().data)
+        for part in (self.labels or ()) if labelled else ():
+            state.update(part.contiguous().numpy().tobytes())
         return state.hexdigest()[:16]
 
 

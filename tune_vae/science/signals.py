@@ -40,7 +40,13 @@ class Signals(NamedTuple):
     at_bound: Tensor
 
 
-def signals(vae: VAE, x_nCHW: Tensor, noise_nM: Tensor, constant_CHW: Tensor) -> Signals:
+def signals(
+    vae: VAE,
+    x_nCHW: Tensor,
+    noise_nM: Tensor,
+    constant_CHW: Tensor,
+    label_n: Tensor | None = None,
+) -> Signals:
     r"""Signs of health of a model in evaluation mode.
 
     $$ R^2 = 1 - \frac{\sum_i \| x_i - m(z_i) \|^2}{\sum_i \| x_i - c \|^2},\quad
@@ -51,10 +57,11 @@ def signals(vae: VAE, x_nCHW: Tensor, noise_nM: Tensor, constant_CHW: Tensor) ->
         x_nCHW: Probes in random order, at least 2 and not all the same.
         noise_nM: Standard normal noise of the posterior sample; the same for all trials.
         constant_CHW: c, the mean of the training images: the constant image of least error.
+        label_n: Classes of the probes, for a conditional model.
     """
-    terms = vae(x_nCHW, noise_nM)
+    terms = vae(x_nCHW, noise_nM, label_n)
     image = vae.likelihood.mean(terms.params)
-    other = vae.likelihood.mean(vae.decode(terms.latent_BM.roll(1, 0), x_nCHW))
+    other = vae.likelihood.mean(vae.decode(terms.latent_BM.roll(1, 0), x_nCHW, label_n))
     mean, log_variance = terms.mean_BM.double(), terms.log_variance_BM.double()
     told = information(terms.latent_BM, mean, log_variance, terms.rate_BM.sum(1)).mutual
     x = x_nCHW.double()

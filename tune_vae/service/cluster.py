@@ -188,6 +188,7 @@ class _PackTrial(tune.Trainable):
     """One pack in a worker process; a step is an epoch. Must be cheap to set up."""
 
     def setup(self, config: dict[str, Any], spec: StudySpec, desk: Any) -> None:
+        spec.enable_imports()
         self._spec, self._desk = spec, desk
         self._data: Splits | None = None
         self._journey: Iterator[None] | None = None

@@ -27,11 +27,12 @@ __all__ = ["DataFacts", "Desk", "Ended", "Running", "Snapshot"]
 
 @dataclass(frozen=True)
 class DataFacts:
-    """What must be known of the data without loading it: shape, levels and fingerprint."""
+    """What must be known of the data without loading it; see `Splits`."""
 
     shape: tuple[int, int, int]
     levels: int | None
     digest: str
+    classes: int = 0
 
 
 @dataclass(frozen=True)
@@ -90,11 +91,16 @@ class Desk:
         from tune_vae.service.ledger import HEARTBEAT_SECONDS, OptunaLedger
         from tune_vae.service.tracking import MlflowTracker
 
+        spec.enable_imports()
         self._spec, self._confirm = spec, confirm
         self._beat_seconds = HEARTBEAT_SECONDS
         self._store = CheckpointStore(spec.storage.checkpoints, spec.name)
         self._ledger = OptunaLedger(
-            spec, shape=facts.shape, levels=facts.levels, digest=facts.digest
+            spec,
+            shape=facts.shape,
+            levels=facts.levels,
+            digest=facts.digest,
+            classes=facts.classes,
         )
         self._tracker = MlflowTracker(spec, digest=facts.digest, store=self._store)
         self._board = _Board()

@@ -103,7 +103,7 @@ class OptunaLedger:
 
     Arguments:
         spec: The study.
-        shape, levels, digest: Of its data. A study goes on with the data it began with.
+        shape, levels, digest, classes: Of its data. A study goes on with the data it began with.
 
     Raises:
         StorageError: The storage cannot be opened.
@@ -111,10 +111,16 @@ class OptunaLedger:
     """
 
     def __init__(
-        self, spec: StudySpec, *, shape: tuple[int, int, int], levels: int | None, digest: str
+        self,
+        spec: StudySpec,
+        *,
+        shape: tuple[int, int, int],
+        levels: int | None,
+        digest: str,
+        classes: int = 0,
     ) -> None:
         self._spec = spec
-        self._shape, self._levels = shape, levels
+        self._shape, self._levels, self._classes = shape, levels, classes
         self._live: dict[int, optuna.Trial] = {}
         self._spare: list[TrialConfig] = []
         self._faults: list[str] = []
@@ -348,6 +354,7 @@ class OptunaLedger:
             trial=trial.number,
             shape=self._shape,
             levels=self._levels,
+            classes=self._classes,
             known_good=constant,
         )
         trial.set_user_attr("config", config.model_dump_json())

@@ -179,6 +179,7 @@ _KEYS = (
     "sampler",
     "pruner",
     "known_good",
+    "conditional",
     "storage",
     "ray",
 )
@@ -215,7 +216,10 @@ class StudySpec:
         train, health, budget, storage, ray: The sections of the file.
         sampler, pruner: Optuna classes, or `ParetoPruner`: `{name: arguments}`.
         known_good: Whether constants of the literature are tried first; see `spec.known_good`.
+        conditional: Whether encoder and decoder are told the label of each example.
         source: The file, for saying where in it something stands.
+        folder: Where the file lies, and beside it the modules that its import paths name; empty
+            for a study that is no file.
 
     Example:
         >>> spec = StudySpec.parse('''
@@ -242,6 +246,8 @@ class StudySpec:
     ray: RayOptions
     source: Source = field(compare=False, repr=False)
     known_good: bool = True
+    conditional: bool = False
+    folder: str = field(default="", compare=False)
 
     @property
     def file(self) -> str:
@@ -268,7 +274,9 @@ class StudySpec:
         Raises:
             StudyFileError: With everything that is wrong with it.
         """
-        return _Parser(read(Path(file))).study()
+        source, folder = read(Path(file)), Path(file).absolute().parent
+        components.imports_from(folder)
+        return replace(_Parser(source).study(), folder=str(folder))
 
     @classmethod
     def parse(cls, text: str) -> "StudySpec":
@@ -278,7 +286,12 @@ class StudySpec:
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "study.yaml"
             file.write_text(text, encoding="utf-8")
-            return cls.load(file)
+            return _Parser(read(file)).study()
+
+    def enable_imports(self) -> None:
+        """What `load` did for import paths, in another process that received the study."""
+        if self.folder:
+            components.imports_from(Path(self.folder))
 
     def dataset(self) -> Dataset:
         """The data set, not yet loaded."""
@@ -314,7 +327,7 @@ class StudySpec:
 
     def space_digest(self) -> str:
         """Fingerprint of what makes trials comparable: all but budget, storage and resources."""
-        content = {
+        content: dict[str, Any] = {
             "data": self.data,
             "objective": self.objective,
             # One that is as it would be unsaid is left out, so that a knob which a later
@@ -326,6 +339,8 @@ class StudySpec:
             },
             "train": {"epochs": self.train.epochs, "seed": self.train.seed},
         }
+        if self.conditional:
+            content["conditional"] = True
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
     def space_content(self) -> dict[str, str]:
@@ -404,7 +419,16 @@ class _Parser:
         name, objective = self._name(), self._objective()
         reference, knobs = self._data(), self._knobs()
         sampler, pruner = self._reference("sampler"), self._reference("pruner")
-        known_good = self._known_good()
+        known_good = self._flag(
+            "known_good",
+            "true tries constants of the literature first, false nothing of the kind",
+            default=True,
+        )
+        conditional = self._flag(
+            "conditional",
+            "true tells encoder and decoder the label of each example, which the data must have",
+            default=False,
+        )
         self._source.fail()
         return StudySpec(
             name=name,
@@ -415,6 +439,7 @@ class _Parser:
             pruner=pruner or _default_pruner(sections["train"].epochs, objective),
             source=self._source,
             known_good=known_good,
+            conditional=conditional,
             **sections,
         )
 
@@ -516,17 +541,13 @@ class _Parser:
                 )
         return tuple(several)
 
-    def _known_good(self) -> bool:
-        given = self._source.data.get("known_good")
+    def _flag(self, key: str, tip: str, *, default: bool) -> bool:
+        given = self._source.data.get(key)
         if not isinstance(given, bool | None):
             self._problems.append(
-                Problem(
-                    f"`known_good` must be true or false, got {shown(given)}",
-                    ("known_good",),
-                    "true tries constants of the literature first, false nothing of the kind",
-                )
+                Problem(f"`{key}` must be true or false, got {shown(given)}", (key,), tip)
             )
-        return given is not False
+        return default if given is None else given is True
 
     def _data(self) -> dict[str, Any]:
         given = self._source.data.get("data")

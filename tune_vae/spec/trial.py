@@ -32,6 +32,7 @@ class TrialConfig(BaseModel):
         latent_dim: M.
         beta_norm: Normalised KL weight β·M/N.
         lr, weight_decay, grad_clip: Of the optimiser; `grad_clip` None for none.
+        classes: Classes that a conditional model is told apart; 0 for none.
         free_bits, free_bits_total, kl_target, init_scale: See `trainer.Member`.
         epochs, batch_size: Length of the training and images per step.
         objective: What the study minimises.
@@ -63,6 +64,7 @@ class TrialConfig(BaseModel):
     objective: tuple[str, ...]
     # What later versions added has the value that earlier ones had without knowing.
     prior: dict[str, Any] = {"standard": {}}
+    classes: int = 0
     free_bits: float = 0.0
     free_bits_total: float = 0.0
     kl_target: float = 0.0
@@ -80,9 +82,18 @@ class TrialConfig(BaseModel):
         trial: int,
         shape: tuple[int, int, int],
         levels: int | None,
+        classes: int = 0,
         known_good: str = "",
     ) -> "TrialConfig":
-        """The configuration of a trial from what was drawn for it."""
+        """The configuration of a trial from what was drawn for it.
+
+        Arguments:
+            spec: The study.
+            drawn: From `StudySpec.draw`.
+            trial: Its number.
+            shape, levels, classes: Of the data; see `Splits`.
+            known_good: See `TrialConfig`.
+        """
         clip = drawn["grad_clip"]
         facts = {} if levels is None else {"levels": levels}
         likelihood = components.completed("likelihood", drawn["likelihood"], **facts)
@@ -93,6 +104,7 @@ class TrialConfig(BaseModel):
             data=spec.data,
             shape=shape,
             levels=levels,
+            classes=classes if spec.conditional else 0,
             epochs=spec.train.epochs,
             objective=spec.objective,
             known_good=known_good,
@@ -165,6 +177,7 @@ class TrialConfig(BaseModel):
             epochs=self.epochs,
             batch_size=self.batch_size,
             prior=components.build("prior", self.prior),
+            classes=self.classes,
             free_bits=self.free_bits,
             free_bits_total=self.free_bits_total,
             kl_target=self.kl_target,

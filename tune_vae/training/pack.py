@@ -104,7 +104,13 @@ class Pack:
         """K."""
         return len(self.theta_KP)
 
-    def step(self, x_KBCHW: Tensor, noise_KBM: Tensor, weight_K: Tensor) -> Tensor:
+    def step(
+        self,
+        x_KBCHW: Tensor,
+        noise_KBM: Tensor,
+        weight_K: Tensor,
+        label_KB: Tensor | None = None,
+    ) -> Tensor:
         r"""One optimiser step of every member on its own batch.
 
         The loss is $D + \beta\,c(R)$, all sums over dimensions and means over the batch, with
@@ -116,6 +122,7 @@ class Pack:
             x_KBCHW: Images in [0, 1], or counts.
             noise_KBM: Standard normal noise.
             weight_K: KL weight w of each member at its own step.
+            label_KB: Classes of the images, for conditional models.
 
         Returns:
             `[K, 5]`: rate and distortion in nats, gradient norm before clipping (0 where not
@@ -123,7 +130,8 @@ class Pack:
         """
         self.template.train()
         leaves = self._leaves()
-        terms: Terms = self._lift(VAE.__call__, leaves, x_KBCHW, noise_KBM, in_dims=(0, 0))
+        given = (x_KBCHW, noise_KBM) if label_KB is None else (x_KBCHW, noise_KBM, label_KB)
+        terms: Terms = self._lift(VAE.__call__, leaves, *given, in_dims=(0,) * len(given))
         rate_KM = terms.rate_BM.mean(1)
         rate_K = rate_KM.sum(-1)
         distortion_K = terms.distortion_B.mean(-1)

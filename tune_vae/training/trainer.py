@@ -64,6 +64,7 @@ class Member:
         lr, weight_decay, grad_clip: See `Knobs`.
         epochs, batch_size: Length of the training and images per step.
         prior: What latents are expected.
+        classes: Number of classes that a conditional model is told apart; 0 for none.
         free_bits, free_bits_total, kl_target: See `Knobs`.
         init_scale: Factor on the weights (not the biases) that training starts from.
         config: Text that rebuilds this member, carried into its checkpoints.
@@ -83,6 +84,7 @@ class Member:
     epochs: int
     batch_size: int
     prior: Prior = field(default_factory=Standard)
+    classes: int = 0
     free_bits: float = 0.0
     free_bits_total: float = 0.0
     kl_target: float = 0.0
@@ -93,7 +95,8 @@ class Member:
         """What must be equal for two members to train in one pack."""
         sigma = self.sigma.pack_key() if self.sigma else None
         prior = self.prior.pack_key()
-        return (self.network, self.latent_dim, self.likelihood, sigma, prior, self.batch_size)
+        model = (self.network, self.latent_dim, self.likelihood, sigma, prior, self.classes)
+        return (*model, self.batch_size)
 
     def knobs(self) -> Knobs:
         """What may differ between the members of a pack."""
@@ -111,6 +114,7 @@ def build_vae(member: Member, shape: tuple[int, int, int]) -> VAE:
             shape=shape,
             latent_dim=member.latent_dim,
             prior=member.prior,
+            classes=member.classes,
         )
     with torch.no_grad():
         for part in (vae.encoder, vae.decoder):
@@ -124,7 +128,9 @@ def restored_vae(member: Member, shape: tuple[int, int, int], state: Mapping[str
     """The model that a state of the member holds, in evaluation mode on the host."""
     vae = build_vae(member, shape)
     nn.utils.vector_to_parameters(state["theta"], vae.parameters())
-    vae.load_state_dict(state["buffers"], strict=False)
+    # Not by `load_state_dict`, which passes over buffers that a module does not save by itself.
+    for name, buffer in vae.named_buffers():
+        buffer.copy_(state["buffers"].get(name, buffer))
     return vae.eval()
 
 
@@ -152,7 +158,7 @@ class Trainer:
             for: `sample_distance`, `probe_error`.
 
     Raises:
-        DataError: Fewer training images than one batch.
+        DataError: Fewer training images than one batch, or no labels for a conditional model.
         CheckpointError: A state belongs to another model.
 
     Example:
@@ -185,6 +191,7 @@ class Trainer:
         misfit = members[0].likelihood.misfit(data.levels)
         if misfit:
             raise DataError(f"{type(members[0].likelihood).__name__} does not fit: {misfit}")
+        self._train_labels, self._validation_labels = self._labels(members[0].classes)
         self._each_epoch = frozenset(each_epoch)
         self._appraiser = Appraiser(data, self._device)
         self._train = placed(data.train, self._device)
@@ -197,9 +204,29 @@ class Trainer:
         self._pack = Pack(template, rows, [self._knobs(member) for member in members])
         self._weights = {member.trial: self._kl_weights(member) for member in members}
         self._ahead = {trial: _lowest_ahead(weight) for trial, weight in self._weights.items()}
-        peak = spectral_peak(scale(data.train[:SPECTRUM_IMAGES], data.levels)).item()
+        x_nCHW = scale(data.train[:SPECTRUM_IMAGES], data.levels)
+        if members[0].classes:
+            # What the label tells need not pass through the latents.
+            x_nCHW = _within_classes(x_nCHW, self._train_labels[:SPECTRUM_IMAGES].cpu())
+        peak = spectral_peak(x_nCHW).item()
         self._spectral_peak = peak if math.isfinite(peak) else None
         self._retired: set[int] = set()
+
+    def _labels(self, classes: int) -> tuple[Tensor, Tensor]:
+        """Of training and validation images; zeros, which nobody looks at, if none are told."""
+        data = self._data
+        if classes and not 0 < data.classes <= classes:
+            raise DataError(
+                f"a conditional model of {classes} classes needs their labels, and these data "
+                f"have {data.classes or 'none'}"
+            )
+        if classes and data.labels:
+            train, validation, _ = data.labels
+        else:
+            train, validation = (
+                torch.zeros(len(x), dtype=torch.int64) for x in (data.train, data.validation)
+            )
+        return train.to(self._device), validation.to(self._device)
 
     def _row(self, member: Member, state: Mapping[str, Any] | None) -> Row:
         """A member's part of a state, or the one it begins with, on the device."""
@@ -316,6 +343,7 @@ class Trainer:
                     self._scaled(images_KBCHW),
                     noise_KTBM[:, step % NOISE_CHUNK],
                     weight_KT[:, step],
+                    self._train_labels[order_KTB[:, step].to(self._device)],
                 )
             )
             if (step + 1) % LOOK_STEPS == 0 and lookout.all_lost(self._pack.alive_K):
@@ -467,7 +495,8 @@ class Trainer:
             x,
             noise_nM.to(self._device, self._dtype),
             self._scaled(self._train[:CONSTANT_IMAGES]).mean(0),
-            in_dims=(None, None, None),
+            self._validation_labels[:PROBES],
+            in_dims=(None, None, None, None),
         )
         return torch.stack(list(found), dim=1)
 
@@ -489,20 +518,24 @@ class Trainer:
         sample = self._scaled(self._train[:CALIBRATION_IMAGES])
         sample_noise = torch.randn(len(sample), latents, generator=generator)
         fitted_K = self._pack.evaluate(
-            lambda vae, x, noise: calibrated_log_sigma(vae, x, noise, levels=levels),
+            lambda vae, x, noise, label: calibrated_log_sigma(vae, x, noise, label, levels=levels),
             sample,
             sample_noise.to(self._device, self._dtype),
-            in_dims=(None, None),
+            self._train_labels[:CALIBRATION_IMAGES],
+            in_dims=(None, None, None),
         )
         outputs = self._data.values * self._members[0].likelihood.params_per_value
         size = max(1, min(EVALUATION_BATCH, EVALUATION_OUTPUTS // (outputs * self._pack.size)))
         batches = [
             self._pack.evaluate(
-                lambda vae, x, noise, fitted: score(vae, x, noise, fitted, levels=levels),
+                lambda vae, x, noise, fitted, label: score(
+                    vae, x, noise, fitted, label, levels=levels
+                ),
                 self._scaled(held_out[start : start + size]),
                 noise_nM[start : start + size],
                 fitted_K,
-                in_dims=(None, None, 0),
+                self._validation_labels[start : start + size],
+                in_dims=(None, None, 0, None),
             )
             for start in range(0, len(held_out), size)
         ]
@@ -524,6 +557,14 @@ def _known(signs: list[float]) -> dict[str, Any]:
         name: value if math.isfinite(value) else None
         for name, value in zip(Signals._fields, signs, strict=True)
     }
+
+
+def _within_classes(x_nCHW: Tensor, label_n: Tensor) -> Tensor:
+    """Examples less the mean of their class."""
+    within_nCHW = x_nCHW.clone()
+    for label in set(label_n.tolist()):
+        within_nCHW[label_n == label] -= x_nCHW[label_n == label].mean(0)
+    return within_nCHW
 
 
 def _lowest_ahead(weight: Tensor) -> list[float]:

@@ -37,7 +37,13 @@ class Fault:
 
 
 FAULTS = [
-    Fault("01_unknown_key.yaml", 9, "notes", "unknown key `notes`", "known: budget, data,"),
+    Fault(
+        "01_unknown_key.yaml",
+        9,
+        "notes",
+        "unknown key `notes`",
+        "known: budget, conditional, data,",
+    ),
     Fault("02_key_without_its_section.yaml", 9, "epochs", "unknown key `epochs`", "in `train`"),
     Fault("03_misspelt_section.yaml", 9, "budgets", "unknown key `budgets`", "mean `budget`?"),
     Fault("04_unknown_key_in_search.yaml", 8, "beta", "`beta` in `search`", "mean `beta_norm`?"),
