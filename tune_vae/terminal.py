@@ -22,6 +22,8 @@ from rich.text import Text
 
 from tune_vae.errors import Problem, StudyFileError, TuneVaeError
 from tune_vae.science.health import Kind
+from tune_vae.service.palette import SIGNS
+from tune_vae.service.regions import regions
 from tune_vae.service.remedy import remedy
 from tune_vae.spec.knobs import KNOBS
 from tune_vae.spec.known_good import known_good
@@ -51,20 +53,21 @@ __all__ = [
     "view",
 ]
 
-SYMBOLS = {
-    Kind.HEALTHY: ("✓", "green"),
-    Kind.WARMING_UP: ("…", "dim"),
-    Kind.PARTIALLY_COLLAPSED: ("✓", "yellow"),
-    Kind.RECOVERING: ("↗", "cyan"),
-    Kind.OVERFITTING: ("✓", "yellow"),
-    Kind.COLLAPSED: ("✗", "dark_orange"),
-    Kind.NEVER_FORMED: ("✗", "dark_orange"),
-    Kind.STALLED: ("–", "dark_orange"),
-    Kind.EXPLODING: ("∅", "magenta"),
-    Kind.DIVERGED: ("∅", "magenta"),
-    Kind.HOPELESS: ("✂", "bright_black"),
-    Kind.FAILED: ("!", "red"),
+STYLES = {
+    Kind.HEALTHY: "green",
+    Kind.WARMING_UP: "dim",
+    Kind.PARTIALLY_COLLAPSED: "yellow",
+    Kind.RECOVERING: "cyan",
+    Kind.OVERFITTING: "yellow",
+    Kind.COLLAPSED: "dark_orange",
+    Kind.NEVER_FORMED: "dark_orange",
+    Kind.STALLED: "dark_orange",
+    Kind.EXPLODING: "magenta",
+    Kind.DIVERGED: "magenta",
+    Kind.HOPELESS: "bright_black",
+    Kind.FAILED: "red",
 }
+SYMBOLS = {kind: (SIGNS[kind], style) for kind, style in STYLES.items()}
 BARS = "▁▂▃▄▅▆▇█"
 MOST_PROBLEMS = 20
 TIP_COLUMNS = 90
@@ -427,6 +430,8 @@ def report_text(out: Console, results: "StudyResults", spec: "StudySpec") -> Non
     stopped = [row for row in results.ended if not row.finished]
     if stopped:
         out.print("\n[b]Why the others ended[/]")
+        for region in regions(results.rows):
+            out.print(f"      {escape(region.sentence)}")
         for row in sorted(stopped, key=lambda row: (row.kind, row.trial)):
             symbol, style = SYMBOLS[Kind(row.kind)]
             out.print(
@@ -628,7 +633,8 @@ def note(snapshot: "Snapshot") -> str:
         first = (
             f"**{len(results.front)} trials on the front**" if results.front else "**No winner**"
         )
-    return f"{first} · {counts}" if counts else first
+    head = f"{first} · {counts}" if counts else first
+    return "\n\n".join([head, *(f"- {found.sentence}" for found in regions(results.rows))])
 
 
 def show_error(out: Console, error: TuneVaeError) -> None:

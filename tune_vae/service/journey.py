@@ -70,7 +70,7 @@ class Tracker(Protocol):
     """Who shows trials to people. Never waits, never fails a trial."""
 
     def log(self, report: EpochReport, verdict: Verdict) -> None:
-        """Show an epoch; one that was shown before is left out."""
+        """Show an epoch and the verdict after it; one that was shown before is left out."""
 
     def conclude(self, result: TrialResult) -> None:
         """Show how a trial ended, with its checkpoints."""
@@ -103,20 +103,20 @@ def run_pack(
     histories = {c.trial: history_of(c, resume.get(c.trial)) for c in configs}
 
     def settle(config: TrialConfig, news: Sequence[EpochReport]) -> None:
-        """Tell of epochs, and let go of a trial that ends with them."""
+        """Tell of the latest epochs, and let go of a trial that ends with them."""
         history = histories[config.trial]
-        verdict = judge(history, limits)
-        decision = ledger.report(history.last, verdict)
+        verdicts = [judge(history.until(report.epoch), limits) for report in news]
+        decision = ledger.report(history.last, verdicts[-1])
         ends = decision.stop or history.finished
         if ends:
             trainer.retire(config.trial)
         if decision.stop and decision.verdict is None:
             # It goes on elsewhere; a word from here would contradict what is written there.
             return
-        for report in news:
+        for report, verdict in zip(news, verdicts, strict=True):
             tracker.log(report, verdict)
         if ends:
-            result = conclusion(config, history, decision.verdict or verdict)
+            result = conclusion(config, history, decision.verdict or verdicts[-1])
             best = store.best(config.trial) if result.finished else None
             if best:
                 result = replace(result, appraisal=trainer.appraise(config.trial, best).known())

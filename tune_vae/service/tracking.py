@@ -24,7 +24,9 @@ from typing import TYPE_CHECKING, Any
 from tune_vae.errors import StorageError
 from tune_vae.science.health import Kind, Verdict
 from tune_vae.science.history import EpochReport
-from tune_vae.service.journey import TrialResult
+from tune_vae.service.journey import TrialResult, history_of
+from tune_vae.service.palette import COLOURS
+from tune_vae.service.phases import judged, markdown
 from tune_vae.service.views import LEADERBOARD, saved_views
 from tune_vae.spec import components
 from tune_vae.spec.study import Storage, StudySpec
@@ -37,19 +39,6 @@ if TYPE_CHECKING:
 __all__ = ["MlflowTracker", "experiment_link", "serve"]
 
 TICK_SECONDS = 0.5
-COLOURS = {
-    Kind.HEALTHY: "#3c8d5a",
-    Kind.PARTIALLY_COLLAPSED: "#8aa63c",
-    Kind.RECOVERING: "#3c8d8d",
-    Kind.OVERFITTING: "#c9a227",
-    Kind.COLLAPSED: "#d1495b",
-    Kind.NEVER_FORMED: "#e07a5f",
-    Kind.STALLED: "#b08968",
-    Kind.EXPLODING: "#9d4edd",
-    Kind.DIVERGED: "#7b2cbf",
-    Kind.HOPELESS: "#9aa0a6",
-    Kind.FAILED: "#1d1d1f",
-}
 STATUS = dict.fromkeys((kind for kind in Kind if not kind.fatal), "FINISHED") | dict.fromkeys(
     (Kind.EXPLODING, Kind.DIVERGED, Kind.FAILED), "FAILED"
 )
@@ -66,6 +55,9 @@ _IMPATIENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEO
 
 _FINAL = ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST")
 """MLflow's codes of requests that it will never take, as when somebody deleted the run."""
+NOTE = "mlflow.note.content"
+MOST_OF_A_SENTENCE = 1500
+"""Characters; a note may have 5,000, and an error's own words be longer."""
 EPOCHS_IN_A_REQUEST = 50
 """A request takes 1,000 numbers, and the epochs in it are shown whole or not at all."""
 
@@ -93,6 +85,7 @@ class MlflowTracker:
         self._runs: dict[int, str] = {}
         self._shown: dict[int, set[int]] = {}
         self._pending: dict[int, list[list[Any]]] = {}
+        self._verdicts: dict[int, dict[int, Verdict]] = {}
         self._refused = ""
         self._closing = threading.Event()
         self._trouble = ""
@@ -112,7 +105,7 @@ class MlflowTracker:
 
     def log(self, report: EpochReport, verdict: Verdict) -> None:
         """Show an epoch; one that was shown before is left out."""
-        self._jobs.put(lambda: self._log(report))
+        self._jobs.put(lambda: self._log(report, verdict))
 
     def conclude(self, result: TrialResult) -> None:
         """Show how a trial ended, with its checkpoints."""
@@ -238,7 +231,7 @@ class MlflowTracker:
                 "tune_vae.trial": str(trial),
                 "tune_vae.data_digest": self._digest,
                 "host": socket.gethostname(),
-                "mlflow.note.content": _repeat(self._spec, trial),
+                NOTE: _repeat(self._spec, trial),
             }
             | ({"tune_vae.known_good": config.known_good} if config.known_good else {}),
         )
@@ -261,8 +254,10 @@ class MlflowTracker:
         self._call(self._client.update_run, run, status="RUNNING")
         self._ended.discard(trial)
 
-    def _log(self, report: EpochReport) -> None:
-        # A set, because epochs that are sent in a row may come out of order.
+    def _log(self, report: EpochReport, verdict: Verdict) -> None:
+        # By number, because epochs that are sent in a row may come out of order. The last
+        # word on an epoch is that of `_conclude`.
+        self._verdicts.setdefault(report.trial, {}).setdefault(report.epoch, verdict)
         shown = self._shown.setdefault(report.trial, set())
         if report.trial in self._runs and report.epoch not in shown:
             shown.add(report.epoch)
@@ -274,10 +269,22 @@ class MlflowTracker:
             self._attempt(functools.partial(self._send, trial, epochs))
 
     def _send(self, trial: int, epochs: list[list[Any]]) -> None:
+        from mlflow.entities import RunTag
+
+        note = [RunTag(NOTE, self._note_of(trial))]
         for start in range(0, len(epochs), EPOCHS_IN_A_REQUEST):
             part = epochs[start : start + EPOCHS_IN_A_REQUEST]
             metrics = [metric for epoch in part for metric in epoch]
-            self._call(self._client.log_batch, self._runs[trial], metrics=metrics)
+            self._call(self._client.log_batch, self._runs[trial], metrics=metrics, tags=note)
+
+    def _note_of(self, trial: int, verdict: Verdict | None = None) -> str:
+        """What the page of a trial says: the verdict that is given or its latest, and all before."""
+        verdicts = self._verdicts.get(trial, {})
+        latest = verdict or verdicts[max(verdicts)]
+        head = f"**{latest.kind.value}**: {latest.reason[:MOST_OF_A_SENTENCE]}"
+        return "\n\n".join(
+            part for part in (head, markdown(verdicts), _repeat(self._spec, trial)) if part
+        )
 
     def _conclude(self, result: TrialResult) -> None:
         from mlflow.entities import Metric, RunTag
@@ -286,6 +293,7 @@ class MlflowTracker:
         if result.trial not in self._runs:
             return
         run, kind = self._runs[result.trial], result.verdict.kind
+        self._verdicts.setdefault(result.trial, {})[result.last.epoch] = result.verdict
         moment = int(time.time() * 1000)
         # A kill may have come after this and before the ledger knew.
         known = self._call(self._client.get_run, run).data.metrics
@@ -297,8 +305,7 @@ class MlflowTracker:
             "why": kind.value,
             "verdict": result.verdict.reason[:5000],
             "mlflow.runColor": COLOURS.get(kind, "#888888"),
-            "mlflow.note.content": f"**{kind.value}**: {result.verdict.reason}\n\n"
-            + _repeat(self._spec, result.trial),
+            NOTE: self._note_of(result.trial),
         }
         self._call(
             self._client.log_batch,
@@ -321,19 +328,33 @@ class MlflowTracker:
         self._call(self._client.set_tag, run, "state", Kind.FAILED.value)
         self._call(self._client.set_tag, run, "why", Kind.FAILED.value)
         self._call(self._client.set_tag, run, "verdict", reason[:5000])
+        self._recall(trial)
+        note = self._note_of(trial, Verdict(Kind.FAILED, reason))
+        self._call(self._client.set_tag, run, NOTE, note)
         self._call(self._client.set_terminated, run, "FAILED")
         self._ended.add(trial)
+
+    def _recall(self, trial: int) -> None:
+        """Judge anew what an earlier process saw of a trial."""
+        state = None if trial in self._verdicts else self._store.last(trial)
+        if state:
+            # One of another version may not be readable; then the page keeps its last word only.
+            with contextlib.suppress(ValueError):
+                history = history_of(TrialConfig.model_validate_json(state["config"]), state)
+                self._verdicts[trial] = judged(history, self._spec.health)
 
     def _mend(self, config: TrialConfig, result: TrialResult, reports: list[EpochReport]) -> None:
         if config.trial in self._ended:
             return
         self._open(config)
+        history = history_of(config, None).extend(reports)
+        verdicts = judged(history, self._spec.health)
         for report in reports:
-            self._log(report)
+            self._log(report, verdicts[report.epoch])
         self._conclude(result)
 
     def _note(self, text: str) -> None:
-        self._call(self._client.set_experiment_tag, self._experiment, "mlflow.note.content", text)
+        self._call(self._client.set_experiment_tag, self._experiment, NOTE, text)
         self._call(self._client.set_terminated, self._study_run, "FINISHED")
 
 
