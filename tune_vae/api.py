@@ -36,6 +36,7 @@ from tune_vae.training import checkpoint
 from tune_vae.training.trainer import Trainer, build_vae, restored_vae
 
 if TYPE_CHECKING:
+    from tune_vae.report.page import Written
     from tune_vae.service.desk import Snapshot
     from tune_vae.service.inception import InceptionDistances
 
@@ -45,6 +46,7 @@ __all__ = [
     "check",
     "inception_scores",
     "load_vae",
+    "report",
     "results",
     "search",
     "train",
@@ -148,6 +150,35 @@ def results(spec: StudySpec) -> StudyResults:
             f"study `{spec.name}` has not begun: run `tune-vae search {spec.file}` first"
         )
     return StudyResults(spec.name, spec.objective, spec.budget.trials, rows, spec.budget.patience)
+
+
+def report(spec: StudySpec, to: Path | None = None) -> tuple["Written", str]:
+    """Write what a study found as one page with pictures, also while it is searched.
+
+    Arguments:
+        spec: The study.
+        to: Folder of the page; by default `reports/<study>` beside the checkpoints' folder.
+
+    Returns:
+        What was written, and why MLflow did not take a copy; empty if it did.
+
+    Raises:
+        StudyError: The study was never begun.
+        StorageError: The ledger cannot be opened, or the folder not written.
+    """
+    from tune_vae.report.evidence import gather
+    from tune_vae.report.page import write
+    from tune_vae.service.tracking import attach_report
+
+    evidence = gather(spec, results(spec))
+    try:
+        data: Splits | None = _images(spec)
+    except DataError:
+        # They may lie on another machine; all else can be shown.
+        data = None
+    folder = to or Path(spec.storage.checkpoints).parent / "reports" / spec.name
+    written = write(evidence, data, folder)
+    return written, attach_report(spec, [written.page, *written.pictures], written.summary)
 
 
 def trial_of(spec: StudySpec, number: int) -> TrialRow:

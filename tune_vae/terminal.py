@@ -49,6 +49,7 @@ __all__ = [
     "show_results",
     "show_status",
     "show_trained",
+    "show_written",
     "training",
     "view",
 ]
@@ -443,8 +444,14 @@ def report_text(out: Console, results: "StudyResults", spec: "StudySpec") -> Non
         f"of the quantised data, the same for every likelihood. samples: Fréchet distance of "
         "prior samples from held-out examples in their whitened principal space, another end than "
         "bits. One seed per trial. "
-        f"Pictures: tune-vae ui {escape(spec.file)}[/]"
+        f"Curves: tune-vae ui {escape(spec.file)}[/]"
     )
+
+
+def show_written(out: Console, page: str, trouble: str) -> None:
+    """Where the report's page is, and whether MLflow has it."""
+    copy = f"not in MLflow ({trouble})" if trouble else "also in MLflow, at the run of the study"
+    _facts(out, {"page": page, "copy": copy})
 
 
 def _best_of_each_decoder(results: "StudyResults") -> "list[TrialRow]":

@@ -15,7 +15,16 @@ from tune_vae.spec.trial import TrialConfig
 from tune_vae.training.checkpoint import CheckpointStore
 from tune_vae.training.trainer import Trainer
 
-__all__ = ["Decision", "Ledger", "Tracker", "TrialResult", "conclusion", "history_of", "run_pack"]
+__all__ = [
+    "Decision",
+    "Ledger",
+    "Tracker",
+    "TrialResult",
+    "conclusion",
+    "describes",
+    "history_of",
+    "run_pack",
+]
 
 
 @dataclass(frozen=True)
@@ -146,14 +155,14 @@ def _own(config: TrialConfig, store: CheckpointStore) -> dict[str, Any] | None:
     deleted; going on from that one would mix two trainings.
     """
     checkpoint = store.last(config.trial)
-    if checkpoint and _same(checkpoint["config"], config):
+    if checkpoint and describes(checkpoint["config"], config):
         return checkpoint
     store.discard(config.trial)
     return None
 
 
-def _same(text: str, config: TrialConfig) -> bool:
-    """Whether a checkpoint describes this very trial, also if an earlier version wrote it."""
+def describes(text: str, config: TrialConfig) -> bool:
+    """Whether a checkpoint's text is of this very trial, also if an earlier version wrote it."""
     try:
         return TrialConfig.model_validate_json(text) == config
     except ValueError:

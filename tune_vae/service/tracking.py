@@ -17,7 +17,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +36,7 @@ from tune_vae.training.checkpoint import CheckpointStore
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-__all__ = ["MlflowTracker", "experiment_link", "serve"]
+__all__ = ["MlflowTracker", "attach_report", "experiment_link", "serve"]
 
 TICK_SECONDS = 0.5
 STATUS = dict.fromkeys((kind for kind in Kind if not kind.fatal), "FINISHED") | dict.fromkeys(
@@ -56,8 +56,9 @@ _IMPATIENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEO
 _FINAL = ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST")
 """MLflow's codes of requests that it will never take, as when somebody deleted the run."""
 NOTE = "mlflow.note.content"
+MOST_OF_A_NOTE = 5000
 MOST_OF_A_SENTENCE = 1500
-"""Characters; a note may have 5,000, and an error's own words be longer."""
+"""Characters; an error's own words may be longer."""
 EPOCHS_IN_A_REQUEST = 50
 """A request takes 1,000 numbers, and the epochs in it are shown whole or not at all."""
 
@@ -186,7 +187,7 @@ class MlflowTracker:
         self._ended = {
             int(run.data.tags["tune_vae.trial"]) for run in found if run.info.status != "RUNNING"
         }
-        self._study_run = self._open_study()
+        self._study_run = _study_run(self._client, self._experiment, self._spec)
 
     def _find(self, condition: str = "") -> list[Any]:
         """Runs of trials."""
@@ -194,24 +195,6 @@ class MlflowTracker:
             [self._experiment], f"tags.`tune_vae.kind` = 'trial'{condition}", max_results=50_000
         )
         return list(found)
-
-    def _open_study(self) -> str:
-        found = self._client.search_runs([self._experiment], "tags.`tune_vae.kind` = 'study'")
-        if found:
-            return str(found[0].info.run_id)
-        tags = self._common_tags() | {"tune_vae.kind": "study"}
-        run = self._client.create_run(
-            self._experiment, run_name=f"study {self._spec.name}", tags=tags
-        )
-        self._client.log_text(run.info.run_id, self._spec.text, "study.yaml")
-        return str(run.info.run_id)
-
-    def _common_tags(self) -> dict[str, str]:
-        return {
-            "tune_vae.study": self._spec.name,
-            "mlflow.source.name": f"tune-vae search {self._spec.file}",
-            "mlflow.source.type": "LOCAL",
-        }
 
     def _open(self, config: TrialConfig) -> None:
         trial = config.trial
@@ -225,7 +208,7 @@ class MlflowTracker:
             self._client.create_run,
             self._experiment,
             run_name=_run_name(config),
-            tags=self._common_tags()
+            tags=_common_tags(self._spec)
             | {
                 "tune_vae.kind": "trial",
                 "tune_vae.trial": str(trial),
@@ -379,6 +362,30 @@ def experiment_link(spec: StudySpec, server: str) -> str:
     return f"{server}/#/experiments/{found.experiment_id}/runs?{view}"
 
 
+def attach_report(spec: StudySpec, files: Sequence[Path], summary: str) -> str:
+    """Put a report into the run of the study, if that can be done.
+
+    Arguments:
+        spec: The study.
+        files: The page and its pictures.
+        summary: What the run's page says, in Markdown.
+
+    Returns:
+        Why it was not done; empty if it was.
+    """
+    try:
+        client = _client(spec.storage)
+        run = _study_run(client, _experiment(client, spec), spec, status="FINISHED")
+        for file in files:
+            client.log_artifact(run, str(file), "report")
+        client.set_tag(run, NOTE, summary[:MOST_OF_A_NOTE])
+    except Exception as error:  # noqa: BLE001
+        # The report is on the disk; a copy is worth no failure. MLflow lets the errors of its
+        # database and of the network through.
+        return (str(error) or type(error).__name__).splitlines()[0]
+    return ""
+
+
 def serve(
     storage: Storage, *, host: str, port: int, on_ready: Callable[[], None] = lambda: None
 ) -> None:
@@ -459,6 +466,32 @@ def _experiment(client: "MlflowClient", spec: StudySpec) -> str:
     tags = {"tune_vae.study": spec.name, "mlflow.experimentKind": "custom_model_development"}
     tags |= saved_views(int(time.time() * 1000))
     return str(client.create_experiment(spec.name, artifact_location=place, tags=tags))
+
+
+def _study_run(
+    client: "MlflowClient", experiment: str, spec: StudySpec, *, status: str = "RUNNING"
+) -> str:
+    """The study's own run, which views of the trials leave out by its kind; made if there is none.
+
+    Arguments:
+        status: Of one that is made now.
+    """
+    found = client.search_runs([experiment], "tags.`tune_vae.kind` = 'study'")
+    if found:
+        return str(found[0].info.run_id)
+    tags = _common_tags(spec) | {"tune_vae.kind": "study"}
+    run = client.create_run(experiment, run_name=f"study {spec.name}", tags=tags)
+    client.log_text(run.info.run_id, spec.text, "study.yaml")
+    client.update_run(run.info.run_id, status=status)
+    return str(run.info.run_id)
+
+
+def _common_tags(spec: StudySpec) -> dict[str, str]:
+    return {
+        "tune_vae.study": spec.name,
+        "mlflow.source.name": f"tune-vae search {spec.file}",
+        "mlflow.source.type": "LOCAL",
+    }
 
 
 def _run_name(config: TrialConfig) -> str:
