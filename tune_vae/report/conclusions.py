@@ -6,8 +6,9 @@ import statistics
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from tune_vae.report.evidence import GROUPS, Evidence, group_name, noun
+from tune_vae.report.evidence import Evidence, noun
 from tune_vae.report.influence import spearman
+from tune_vae.science.health import Kind
 from tune_vae.science.history import History
 from tune_vae.service.regions import regions
 from tune_vae.service.remedy import remedy
@@ -160,8 +161,15 @@ def _best(evidence: Evidence) -> Iterator[Finding]:
         ahead = rows[1].values[0] - winner.values[0]
         yield Finding(
             f"Trial {winner.trial} is best: {value}, {ahead:.2g} ahead of trial {rows[1].trial}.",
-            f"{_setting(winner)}.",
+            f"{_setting(winner)}{_epoch(winner)}.",
         )
+
+
+def _epoch(row: TrialRow) -> str:
+    if row.best is None:
+        return ""
+    after = ", overfitting after it" if row.kind == Kind.OVERFITTING.value else ""
+    return f"; epoch {row.best.epoch} of {row.config.epochs}{after}"
 
 
 def _front(evidence: Evidence) -> Iterator[Finding]:
@@ -172,8 +180,8 @@ def _front(evidence: Evidence) -> Iterator[Finding]:
     ends = results.front[0], results.front[-1]
     yield Finding(
         f"{len(results.front)} of {len(evidence.finished)} finished trials are on the front:",
-        f"none beats another in both, from ({_pair(ends[0])}) of trial {ends[0].trial} to "
-        f"({_pair(ends[1])}) of trial {ends[1].trial} ({first}; {second}).",
+        f"none beats another in both, from ({_pair(ends[0].values)}) of trial {ends[0].trial} to "
+        f"({_pair(ends[1].values)}) of trial {ends[1].trial} ({first}; {second}).",
     )
     if results.knee:
         yield Finding(
@@ -254,16 +262,20 @@ def _where_the_best_lie(evidence: Evidence) -> Iterator[Finding]:
     rows = evidence.finished
     if evidence.results.winner is None or len(rows) < 2 * FEWEST_RANKED:
         return
-    best = rows[: math.ceil(QUARTER * len(rows))]
+    best, told = rows[: math.ceil(QUARTER * len(rows))], []
     for name, node in _searched(evidence):
         mine = [float(getattr(row.config, name)) for row in best]
         tried = [float(getattr(row.config, name)) for row in evidence.results.ended]
         width = _place(node, max(tried)) - _place(node, min(tried))
         if _place(node, max(mine)) - _place(node, min(mine)) <= NARROW * width:
-            yield Finding(
-                f"The best {len(best)} have {name} from {min(mine):.2g} to {max(mine):.2g}.",
-                f"Tried were {min(tried):.2g} to {max(tried):.2g}.",
-            )
+            span = f"{name} from {min(mine):.2g} to {max(mine):.2g}"
+            told.append((span, f"{name} from {min(tried):.2g} to {max(tried):.2g}"))
+    if told:
+        spans, all_tried = zip(*told, strict=True)
+        yield Finding(
+            f"The best {len(best)} have {' and '.join(spans)}.",
+            f"Tried were {' and '.join(all_tried)}.",
+        )
 
 
 def _edges(evidence: Evidence) -> Iterator[Finding]:
@@ -288,31 +300,40 @@ def _place(node: Node, value: float) -> float:
 
 
 def _constants(evidence: Evidence) -> Iterator[Finding]:
-    winner, rows = evidence.results.winner, evidence.results.ended
-    told = []
-    for row in rows if winner else []:
-        if row.config.known_good and row.finished and row.values:
-            behind = row.values[0] - winner.values[0]  # type: ignore[union-attr]
-            told.append(f"{row.config.known_good} +{behind:.2g}" if behind else "")
-    if any(told):
+    winner = evidence.results.winner
+    rows = [row for row in evidence.finished if row.config.known_good]
+    if winner is None or not rows:
+        return
+    if winner.config.known_good:
         yield Finding(
-            "Constants of the literature were tried first;", f"behind the best by: {_list(told)}."
+            "The best is a constant of the literature:", f"{winner.config.known_good}."
         )
-    if "" in told:
-        yield Finding("The best is a constant of the literature.", f"{winner.config.known_good}.")  # type: ignore[union-attr]
-
-
-def _list(parts: Sequence[str]) -> str:
-    return "; ".join(filter(None, parts))
+    behind = "; ".join(
+        f"{row.config.known_good} +{row.values[0] - winner.values[0]:.2g}"
+        for row in rows
+        if row.trial != winner.trial
+    )
+    if behind:
+        yield Finding(
+            "Constants of the literature, which were tried first, are behind the best:",
+            f"{behind}.",
+        )
 
 
 def _ends(evidence: Evidence) -> Iterator[Finding]:
     results = evidence.results
     if not results.ended:
         return
-    counts = ((group_name(kinds), len(evidence.group(kinds))) for kinds in GROUPS)
-    told = [f"{count} {name}" for name, count in counts if count]
-    yield Finding(f"Of {len(results.ended)} trials, {', '.join(told)}.")
+    done = sum(row.finished for row in results.ended)
+    others = [
+        f"{count} {kind.value.replace('_', ' ')}"
+        for kind, count in results.counts.items()
+        if kind.fatal
+    ]
+    yield Finding(
+        f"{done} of {len(results.ended)} trials ran to the end.",
+        f"The others: {', '.join(others)}." if others else "",
+    )
     for region in regions(results.rows):
         yield Finding(f"{region.sentence}.")
 

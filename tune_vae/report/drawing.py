@@ -4,15 +4,18 @@ import io
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 # Building its list of fonts, once per machine, is nobody's news.
 logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
 
 import matplotlib  # noqa: E402
 from matplotlib.axes import Axes  # noqa: E402
+from matplotlib.axis import Axis  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
+from matplotlib.ticker import FuncFormatter, NullFormatter  # noqa: E402
 
-__all__ = ["INK", "PALE", "SERIES", "Picture", "drawn"]
+__all__ = ["INK", "PALE", "SERIES", "Picture", "bare", "drawn", "logarithmic"]
 
 DPI = 130
 INK, PALE = "#1f2933", "#d9dee3"
@@ -37,6 +40,7 @@ STYLE = {
     "legend.frameon": False,
     "lines.linewidth": 1.4,
     "text.color": INK,
+    # A trial's words may hold any character.
     "text.parse_math": False,
     "xtick.color": "#52606d",
     "xtick.labelsize": 8,
@@ -69,15 +73,26 @@ def drawn(
     size: tuple[float, float],
     alt: str,
     caption: str,
+    layout: Literal["constrained", "none"] = "constrained",
 ) -> Picture:
-    """A picture of what `draw` puts on an empty figure of a size in inches."""
+    """A picture of what `draw` puts on an empty figure of a size in inches.
+
+    Arguments:
+        layout: `none` if `draw` says where its panels go, which is faster where they are many.
+    """
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=size, dpi=DPI, layout="constrained")
+        figure = Figure(figsize=size, dpi=DPI, layout=layout)
         draw(figure)
         buffer = io.BytesIO()
         # Without matplotlib's version in the file, so that equal pictures are equal bytes.
         figure.savefig(buffer, format="png", metadata={"Software": None})
     return Picture(name, buffer.getvalue(), alt, caption)
+
+
+def logarithmic(axis: Axis) -> None:
+    """Plain numbers at the powers of ten; matplotlib's own are formulas, which names may not be."""
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def bare(axes: Axes) -> None:

@@ -105,10 +105,11 @@ def all_finite(values: Sequence[float]) -> bool:
     return bool(values) and all(map(math.isfinite, values))
 
 
-def group_name(kinds: Sequence[Kind]) -> str:
-    """Example: `collapsed or never formed`; the kinds that go on are those that finished."""
-    if not kinds[0].fatal or Kind.HEALTHY in kinds:
+def group_name(rows: Sequence[TrialRow]) -> str:
+    """How some trials of one group ended, in words: `collapsed or never formed`."""
+    if rows[0].finished:
         return "ran to the end"
+    kinds = sorted({Kind(row.kind) for row in rows}, key=list(Kind).index)
     return " or ".join(kind.value.replace("_", " ") for kind in kinds)
 
 

@@ -10,10 +10,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from torch import Tensor
 
-from tune_vae.report.conclusions import best_of_each_decoder
-from tune_vae.report.drawing import INK, PALE, SERIES, Picture, bare, drawn
+from tune_vae.report.drawing import INK, PALE, SERIES, Picture, bare, drawn, logarithmic
 from tune_vae.report.evidence import GROUPS, Evidence, group_name, noun
-from tune_vae.report.influence import Influence
+from tune_vae.report.influence import influences
 from tune_vae.report.pictures import Gallery
 from tune_vae.science.elbo import bits_per_dim
 from tune_vae.science.health import Kind
@@ -103,6 +102,7 @@ def rate_distortion(evidence: Evidence) -> Picture | None:
         axes.set_ylabel("distortion, bits per dim")
         bar = figure.colorbar(ScalarMappable(norm, "cividis"), ax=axes, pad=0.01, aspect=35)
         bar.set_label("beta_norm")
+        logarithmic(bar.ax.yaxis)
         _legend(axes, marker, inside)
 
     outside = len(stopped) - len(inside)
@@ -119,7 +119,7 @@ def rate_distortion(evidence: Evidence) -> Picture | None:
     if not evidence.proper:
         caption += " Distortion is that of the calibrated Gaussian, which every likelihood has."
     if outside:
-        caption += f" {outside} stopped trials lie outside of the picture."
+        caption += f" Outside of the picture: {outside} that were stopped."
     return drawn("rate_distortion", draw, size=(WIDTH, 5.0), alt=alt, caption=caption)
 
 
@@ -166,9 +166,9 @@ def _lines_of_equal_bits(
 
 
 def _round_step(rough: float) -> float:
-    """1, 2 or 5 times a power of ten, at least as large."""
+    """1, 2, 2.5 or 5 times a power of ten, at least as large."""
     power: float = 10.0 ** math.floor(math.log10(rough))
-    return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough)
+    return next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= rough)
 
 
 def _legend(axes: Axes, marker: dict[str, str], stopped: Sequence[TrialRow]) -> None:
@@ -212,14 +212,14 @@ def objectives(evidence: Evidence) -> Picture | None:
         size=(WIDTH, 4.4),
         alt=f"{results.objective[0]} against {results.objective[1]} of {len(rows)} finished trials. "
         f"The front holds trials {', '.join(str(row.trial) for row in front)}{told}.",
-        caption="Both are minimised. The steps join the trials that no other beats in both; the "
-        "circle is the knee, where the front bends most.",
+        caption="Both are minimised. The steps join the trials that no other beats in both."
+        + (" The circle is the knee, where the front bends most." if knee else ""),
     )
 
 
 def curves(evidence: Evidence) -> Picture | None:
     """Bits per dim and rate over the epochs, one column for each way in which trials ended."""
-    columns = [(kinds, rows) for kinds in GROUPS if (rows := _with_curves(evidence, kinds))]
+    columns = [rows for kinds in GROUPS if (rows := _with_curves(evidence, kinds))]
     if not columns:
         return None
     whole = [h for h in evidence.histories.values() if len(h)]
@@ -229,7 +229,7 @@ def curves(evidence: Evidence) -> Picture | None:
 
     def draw(figure: Figure) -> None:
         grid = figure.subplots(2, len(columns), sharex=True, sharey="row", squeeze=False)
-        for place, (kinds, rows) in enumerate(columns):
+        for place, rows in enumerate(columns):
             for line, number in enumerate((evidence.bits, _rate)):
                 axes = grid[line][place]
                 _shade(axes, [evidence.histories[row.trial] for row in rows])
@@ -237,17 +237,18 @@ def curves(evidence: Evidence) -> Picture | None:
                     axes.plot(*_curve(history, number), color=PALE, lw=0.7, zorder=1)
                 for row in rows:
                     _coloured(axes, row, *_curve(evidence.histories[row.trial], number), evidence)
-            grid[0][place].set_title(
-                f"{group_name(kinds)}: {len(rows)}".replace(" or ", "\nor "),
-                color=COLOURS[Kind(rows[0].kind)],
-            )
+            colour = INK if rows[0].finished else COLOURS[Kind(rows[0].kind)]
+            title = f"{group_name(rows)}: {len(rows)}".replace(" or ", "\nor ")
+            grid[0][place].set_title(title, color=colour)
             grid[1][place].set_xlabel("epoch")
         grid[0][0].set(ylabel="bits per dim", ylim=top)
         grid[1][0].set(ylabel="rate, nats", ylim=rate)
 
-    shown = sum(len(rows) for _, rows in columns)
+    shown = sum(map(len, columns))
+    subject = evidence.subject
+    thick = f"; the thick line is trial {subject.trial}" if subject else ""
     alt = f"Validation bits per dim and rate over the epochs of {shown} trials: " + ", ".join(
-        f"{len(rows)} {group_name(kinds)}" for kinds, rows in columns
+        f"{len(rows)} {group_name(rows)}" for rows in columns
     )
     return drawn(
         "curves",
@@ -255,8 +256,8 @@ def curves(evidence: Evidence) -> Picture | None:
         size=(WIDTH, 4.6),
         alt=f"{alt}.",
         caption="Validation, at beta = 1. Grey lines are all other trials; a cross marks where a "
-        "trial was stopped; the thick line is the best. Shaded: the KL weight, averaged over the "
-        "trials of the column, from 0 at the bottom to 1 at the top.",
+        f"trial was stopped{thick}. Shaded: the KL weight, averaged over the trials of the column, "
+        "from 0 at the bottom to 1 at the top.",
     )
 
 
@@ -333,7 +334,22 @@ def every_trial(evidence: Evidence) -> Picture | None:
     lines = math.ceil(len(rows) / COLUMNS)
 
     def draw(figure: Figure) -> None:
-        grid = figure.subplots(lines, COLUMNS, sharex=True, sharey=True, squeeze=False)
+        height = figure.get_figheight()
+        grid = figure.subplots(
+            lines,
+            COLUMNS,
+            sharex=True,
+            sharey=True,
+            squeeze=False,
+            gridspec_kw={
+                "left": 0.06,
+                "right": 0.995,
+                "top": 1 - 0.22 / height,
+                "bottom": 0.45 / height,
+                "hspace": 0.32,
+                "wspace": 0.08,
+            },
+        )
         for place, axes in enumerate(grid.flat):
             if place >= len(rows):
                 axes.set_visible(False)
@@ -344,10 +360,9 @@ def every_trial(evidence: Evidence) -> Picture | None:
             axes.plot(*_curve(history, _rate), color=colour, lw=1.6, zorder=2)
             # The second number in the panel's own height: a second axis for each costs seconds.
             epochs, values = _curve(history, evidence.bits)
-            height = [(value - bits[0]) / (bits[1] - bits[0]) for value in values]
             axes.plot(
                 epochs,
-                height,
+                [(value - bits[0]) / (bits[1] - bits[0]) for value in values],
                 color=INK,
                 lw=0.9,
                 ls=(0, (3, 1.5)),
@@ -358,8 +373,8 @@ def every_trial(evidence: Evidence) -> Picture | None:
             axes.set_title(f"{row.trial} {SIGNS[Kind(row.kind)]}{value}", color=colour, fontsize=8)
             axes.set(xlim=(1, max(2, history.epochs)), ylim=(min(0.0, rate[0]), rate[1]))
             axes.tick_params(labelsize=7, length=2)
-        figure.supylabel("rate, nats (coloured)", fontsize=8.5)
-        figure.supxlabel("epoch", fontsize=8.5)
+        figure.supylabel("rate, nats (coloured)", fontsize=8.5, x=0.005)
+        figure.supxlabel("epoch", fontsize=8.5, y=0.1 / height)
 
     choice = f" {len(rows)} of {everyone} trials are shown." if everyone > len(rows) else ""
     return drawn(
@@ -367,6 +382,7 @@ def every_trial(evidence: Evidence) -> Picture | None:
         draw,
         size=(WIDTH, 0.5 + 1.25 * lines),
         alt=f"Small panels of {len(rows)} trials with rate, bits per dim and KL weight by epoch.",
+        layout="none",
         caption="The coloured line is the rate. The dashed line is bits per dim, from "
         f"{bits[0]:.3g} at the bottom of a panel to {bits[1]:.3g} at its top. Shaded: the trial's KL "
         "weight, from 0 to 1. Above: number, verdict and value, the best first." + choice,
@@ -413,6 +429,7 @@ def sigmas(evidence: Evidence) -> Picture | None:
                 label=f"root mean squared error of trial {best.last.trial}",
             )
         axes.set(xlabel="epoch", ylabel="σ of the decoder", yscale="log")
+        logarithmic(axes.yaxis)
         axes.legend(ncols=2)
 
     alt = "The decoder's sigma over the epochs, by mode: " + "; ".join(
@@ -502,12 +519,14 @@ def latent_scatter(
     )
 
 
-def what_mattered(evidence: Evidence, found: Sequence[Influence]) -> Picture | None:
-    """How much each knob tells of the first objective, and the values behind it."""
+def what_mattered(evidence: Evidence, place: int) -> Picture | None:
+    """How much each knob tells of an objective, and the values behind it."""
+    found = influences(evidence.finished, place)
     if not found:
         return None
-    rows, name = evidence.finished, noun(evidence.results.objective[0])
-    decoders = [row.config.decoder for row in best_of_each_decoder(evidence)]
+    rows = sorted(evidence.finished, key=lambda row: row.values[place])
+    name = noun(evidence.results.objective[place])
+    decoders = list(dict.fromkeys(row.config.decoder for row in rows))
     numbers = [one.knob for one in found if one.slope is not None and "." not in one.knob][:2]
 
     def draw(figure: Figure) -> None:
@@ -518,51 +537,53 @@ def what_mattered(evidence: Evidence, found: Sequence[Influence]) -> Picture | N
             height_ratios=[1.0, 1.0] if numbers else [1.0],
         )
         axes = panels["share"]
-        for place, one in enumerate(reversed(found)):
+        for line, one in enumerate(reversed(found)):
             colour = SERIES[0] if one.certain else "#c5ccd3"
-            axes.barh(place, one.share, color=colour, height=0.62)
-            axes.text(one.share + 0.015, place, f"{one.share:.0%}", va="center", fontsize=8)
+            axes.barh(line, one.share, color=colour, height=0.62)
+            axes.text(one.share + 0.015, line, f"{one.share:.0%}", va="center", fontsize=8)
         axes.set_yticks(range(len(found)), [one.knob for one in reversed(found)])
         axes.set(xlim=(0, 1.12), title="share of the spread of ranks")
         axes.grid(axis="y", visible=False)
-        _strip(panels["decoder"], rows, decoders)
+        _strip(panels["decoder"], rows, decoders, place)
         panels["decoder"].set(xlabel=name, title="by decoder")
-        for place, knob in zip("ab", [*numbers, ""], strict=False):
-            if not knob:
-                panels[place].set_visible(False)
-                continue
-            _against(panels[place], rows, knob, name)
+        for panel, knob in zip("ab", numbers, strict=False):
+            _against(panels[panel], rows, knob, place)
+            panels[panel].set(xlabel=knob, ylabel=name)
+        if len(numbers) == 1:
+            panels["b"].set_visible(False)
 
     told = ", ".join(f"{one.knob} {one.share:.0%}" for one in found)
     grey = [one.knob for one in found if not one.certain]
     return drawn(
-        "what_mattered",
+        f"what_mattered_{place + 1}",
         draw,
         size=(WIDTH, 5.2 if numbers else 2.8),
-        alt=f"Share of the spread of the finished trials' ranks that each knob tells: {told}.",
-        caption=f"Over {len(rows)} finished trials. A knob alone, its numbers in three groups, "
-        "adjusted for chance; decoder is likelihood and sigma mode as one. "
+        alt=f"Share of the spread of the finished trials' ranks by {name} that each knob tells: "
+        f"{told}.",
+        caption=f"How much of the ranks by {name} of {len(rows)} finished trials a knob tells "
+        "alone, numbers in three groups, adjusted for chance; decoder is likelihood and sigma mode as one. "
         + (f"Grey: as much may be chance ({', '.join(grey)}). " if grey else "")
         + ("With fewer than some 50 trials, take it as a hint. " if len(rows) < 50 else "")
         + "The sampler tried mostly what looked good, and trials that were stopped are not in it.",
     )
 
 
-def _strip(axes: Axes, rows: Sequence[TrialRow], decoders: Sequence[str]) -> None:
-    for place, decoder in enumerate(reversed(decoders)):
-        values = [row.values[0] for row in rows if row.config.decoder == decoder]
-        heights = [place + 0.12 * ((i % 3) - 1) for i in range(len(values))]
+def _strip(axes: Axes, rows: Sequence[TrialRow], decoders: Sequence[str], place: int) -> None:
+    for line, decoder in enumerate(reversed(decoders)):
+        values = [row.values[place] for row in rows if row.config.decoder == decoder]
+        # Apart from each other, for those of nearly equal values.
+        heights = [line + 0.12 * ((i % 3) - 1) for i in range(len(values))]
         axes.scatter(values, heights, s=24, color=SERIES[0], alpha=0.75, lw=0)
     axes.set_yticks(range(len(decoders)), list(reversed(decoders)))
     axes.margins(y=0.15)
 
 
-def _against(axes: Axes, rows: Sequence[TrialRow], knob: str, name: str) -> None:
-    values = [float(row.config.settings[knob]) for row in rows]
-    axes.scatter(values, [row.values[0] for row in rows], s=24, color=SERIES[0], alpha=0.75, lw=0)
-    if min(values) > 0 and max(values) > 20 * min(values):
+def _against(axes: Axes, rows: Sequence[TrialRow], knob: str, place: int) -> None:
+    x, y = [float(row.config.settings[knob]) for row in rows], [row.values[place] for row in rows]
+    axes.scatter(x, y, s=24, color=SERIES[0], alpha=0.75, lw=0)
+    if min(x) > 0 and max(x) > 20 * min(x):
         axes.set_xscale("log")
-    axes.set(xlabel=knob, ylabel=name)
+        logarithmic(axes.xaxis)
 
 
 def models(shown: Sequence[tuple[str, TrialRow, Gallery]]) -> list[Picture]:
@@ -578,6 +599,9 @@ def _model(title: str, row: TrialRow, gallery: Gallery) -> Picture:
     )
 
     def draw(figure: Figure) -> None:
+        engine = figure.get_layout_engine()
+        assert engine is not None
+        engine.set(wspace=0.05)
         ratios = [image.shape[1] / image.shape[0] for _, image in panels]
         for axes, (name, image) in zip(
             figure.subplots(1, 3, width_ratios=ratios), panels, strict=True

@@ -22,8 +22,7 @@ from tune_vae.report.conclusions import (
     tied,
 )
 from tune_vae.report.drawing import Picture
-from tune_vae.report.evidence import GROUPS, Evidence, group_name, noun
-from tune_vae.report.influence import influences
+from tune_vae.report.evidence import GROUPS, Evidence, noun
 from tune_vae.report.pictures import gallery, principal_plane
 from tune_vae.science.health import Kind
 from tune_vae.science.history import OBJECTIVES
@@ -65,7 +64,7 @@ def write(evidence: Evidence, data: Splits | None, folder: Path) -> Written:
         StorageError: The folder cannot be written.
     """
     held_out = scale(data.validation[:HELD_OUT], data.levels) if data else None
-    drawings = _model_pictures(evidence, data)
+    drawings, objectives = _model_pictures(evidence, data), evidence.results.objective
     pictures = {
         picture.name: picture
         for picture in (
@@ -74,7 +73,7 @@ def write(evidence: Evidence, data: Splits | None, folder: Path) -> Written:
             figures.curves(evidence),
             figures.every_trial(evidence),
             *drawings,
-            figures.what_mattered(evidence, influences(evidence.finished)),
+            *(figures.what_mattered(evidence, place) for place in range(len(objectives))),
             figures.sigmas(evidence),
             *_latents(evidence, data, held_out),
         )
@@ -143,7 +142,6 @@ def _portrayed(evidence: Evidence) -> Iterator[tuple[str, TrialRow]]:
         ends = {row.trial: (f"lowest {noun(name)}", row) for name, row in _ends(evidence, front)}
         yield ("the knee of the front" if results.knee else "on the front"), subject
         yield from (pair for trial, pair in ends.items() if trial != subject.trial)
-    # One that collapsed in full view is a better lesson than one that never learned anything.
     dead = evidence.group(figures.COLLAPSED)
     yield from ((row.kind.replace("_", " "), row) for row in dead[:1])
 
@@ -173,10 +171,12 @@ def _context(
     drawings: Sequence[str],
 ) -> dict[str, Any]:
     spec, results = evidence.spec, evidence.results
+    one = len(results.objective) == 1
     return {
         "study": results.study,
         "file": spec.file,
-        "objective": [f"{noun(name)}" for name in results.objective],
+        "objective": [noun(name) for name in results.objective],
+        "ranked_by_rate": "rate_nats" in results.objective,
         "facts": list(_facts(evidence, data)),
         "findings": told,
         "doubts": doubts(evidence) if evidence.finished else [],
@@ -184,8 +184,9 @@ def _context(
         "bar": list(_bar(evidence)),
         "picture": {name: _embedded(picture) for name, picture in pictures.items()},
         "drawings": drawings,
-        "best": [_table_row(evidence, row) for row in evidence.finished[:BEST]],
-        "decoders": [_table_row(evidence, row) for row in best_of_each_decoder(evidence)],
+        "best": [_table_row(evidence, row) for row in evidence.finished[:BEST]] if one else [],
+        "decoders": [_table_row(evidence, r) for r in best_of_each_decoder(evidence)] if one else [],
+        "front": [] if one else [_table_row(evidence, row) for row in results.front],
         "ended": [_why(evidence, row) for row in _by_end(evidence)],
         "definitions": OBJECTIVES,
         "written": f"{datetime.now().astimezone():%Y-%m-%d %H:%M %Z}",
@@ -212,9 +213,9 @@ def _tiles(evidence: Evidence) -> Iterator[tuple[str, str]]:
     """A number and what it is."""
     subject, results = evidence.subject, evidence.results
     if subject and subject.best:
-        of = "the best" if results.winner else "the knee" if results.knee else "one"
+        of = "the best" if results.winner else "the knee" if results.knee else "the front's first"
         for value, name in zip(subject.values, results.objective, strict=True):
-            yield f"{value:.4g}", f"{noun(name)} of {of} (trial {subject.trial})"
+            yield f"{value:.4g}", f"{noun(name)}: {of}, trial {subject.trial}"
         if "rate_nats" not in results.objective:
             yield f"{subject.best.rate_nats:.3g} nats", "its rate: what its latents say"
         latents = subject.config.latent_dim
@@ -280,7 +281,6 @@ def _why(evidence: Evidence, row: TrialRow) -> dict[str, Any]:
         "course": " → ".join(told if len(told) <= 6 else [*told[:3], "…", *told[-2:]]),
         "settings": f"beta_norm {row.config.beta_norm:.3g}, {row.config.decoder}, "
         f"{row.config.schedule_name}, lr {row.config.lr:.2g}",
-        "group": group_name(next(kinds for kinds in GROUPS if kind in kinds)),
     }
 
 

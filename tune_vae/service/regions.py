@@ -20,7 +20,7 @@ ENDS = (
     (Kind.HOPELESS,),
     (Kind.FAILED,),
 )
-"""Verdicts that end a trial; those of one cause are looked for together."""
+"""Verdicts that end a trial; those that are alike are looked for together, else one by one."""
 
 FEWEST = 3
 """Trials of an end, and others, without which nothing is said."""
@@ -109,9 +109,14 @@ def regions(rows: Iterable[TrialRow]) -> list[Region]:
         | Resampling-based multiple testing (Westfall & Young, 1993): the smallest p-value of
         | relabelled data as its own correction
     """
-    ended = [row for row in rows if row.ended]
-    found = [_region(ended, kinds) for kinds in ENDS]
-    return sorted(filter(None, found), key=lambda region: -region.total)
+    ended, found = [row for row in rows if row.ended], list[Region]()
+    for kinds in ENDS:
+        together = _region(ended, kinds)
+        if together is None and len(kinds) > 1:
+            found += filter(None, (_region(ended, (kind,)) for kind in kinds))
+        elif together:
+            found.append(together)
+    return sorted(found, key=lambda region: -region.total)
 
 
 def _region(rows: Sequence[TrialRow], kinds: tuple[Kind, ...]) -> Region | None:
