@@ -20,7 +20,7 @@ ENDS = (
     (Kind.HOPELESS,),
     (Kind.FAILED,),
 )
-"""Verdicts that end a trial; those that are alike are looked for together, else one by one."""
+"""Verdicts that end a trial; those that are alike are looked for together and one by one."""
 
 FEWEST = 3
 """Trials of an end, and others, without which nothing is said."""
@@ -28,7 +28,7 @@ MOST, FEW = 2 / 3, 1 / 3
 """A region holds at least this share of the trials of an end, and at most this of the others."""
 CHANCE = 0.05
 """A region is named if fewer than so many relabelled studies have one that is as good."""
-RELABELLINGS = 999
+RELABELLINGS = 199
 CUTS = 64
 """Most places where the values of one knob are cut."""
 BEAM = 5
@@ -85,6 +85,13 @@ class Region:
     chance: float
 
     @property
+    def score(self) -> float:
+        """Logarithm of the hypergeometric tail, and what a second condition costs."""
+        drawn, count = self.inside + self.others_inside, self.total + self.others
+        tail = log_tail(self.inside, drawn, marked=self.total, count=count)
+        return tail + SECOND * (len(self.conditions) - 1)
+
+    @property
     def sentence(self) -> str:
         """Example: `7 of 8 collapsed trials had beta_norm above 2.3 (1 of 12 others did)`."""
         word = " or ".join(kind.value.replace("_", " ") for kind in self.kinds)
@@ -110,12 +117,14 @@ def regions(rows: Iterable[TrialRow]) -> list[Region]:
         | relabelled data as its own correction
     """
     ended, found = [row for row in rows if row.ended], list[Region]()
-    for kinds in ENDS:
-        together = _region(ended, kinds)
-        if together is None and len(kinds) > 1:
-            found += filter(None, (_region(ended, (kind,)) for kind in kinds))
-        elif together:
-            found.append(together)
+    there = {row.kind for row in ended}
+    for kinds in (tuple(kind for kind in end if kind.value in there) for end in ENDS):
+        together = [one for one in [_region(ended, kinds)] if one]
+        several = kinds if len(kinds) > 1 else ()
+        alone = [one for kind in several if (one := _region(ended, (kind,)))]
+        # Verdicts of two causes have sharper regions each for itself.
+        apart = not together or any(one.score < together[0].score for one in alone)
+        found += alone if apart else together
     return sorted(found, key=lambda region: -region.total)
 
 
@@ -136,7 +145,7 @@ def _region(rows: Sequence[TrialRow], kinds: tuple[Kind, ...]) -> Region | None:
         return None
     inside = functools.reduce(operator.and_, best[1])
     return Region(
-        kinds=tuple(kind for kind in kinds if any(row.kind == kind.value for row in rows)),
+        kinds=kinds,
         conditions=tuple(rules[part] for part in best[1]),
         inside=(inside & mine).bit_count(),
         total=total,
