@@ -305,9 +305,7 @@ def _constants(evidence: Evidence) -> Iterator[Finding]:
     if winner is None or not rows:
         return
     if winner.config.known_good:
-        yield Finding(
-            "The best is a constant of the literature:", f"{winner.config.known_good}."
-        )
+        yield Finding("The best is a constant of the literature:", f"{winner.config.known_good}.")
     behind = "; ".join(
         f"{row.config.known_good} +{row.values[0] - winner.values[0]:.2g}"
         for row in rows

@@ -50,12 +50,16 @@ def rate_distortion(evidence: Evidence) -> Picture | None:
     places = [points[row.trial] for row in finished]
     (left, right), (low, high) = (_bounds([p[axis] for p in places]) for axis in (0, 1))
     left, high = min(left, -0.03 * right), high + 0.6 * (high - low)
-    inside = [row for row in stopped if points[row.trial][0] <= right and points[row.trial][1] <= high]
+    inside = [
+        row for row in stopped if points[row.trial][0] <= right and points[row.trial][1] <= high
+    ]
     front = [
         row
         for row in sorted(finished, key=lambda row: points[row.trial])
         if not any(
-            p[0] <= points[row.trial][0] and p[1] <= points[row.trial][1] and p != points[row.trial]
+            p[0] <= points[row.trial][0]
+            and p[1] <= points[row.trial][1]
+            and p != points[row.trial]
             for p in places
         )
     ]
@@ -174,11 +178,28 @@ def _round_step(rough: float) -> float:
 def _legend(axes: Axes, marker: dict[str, str], stopped: Sequence[TrialRow]) -> None:
     plain = {"color": "none", "markersize": 7}
     handles = [
-        Line2D([], [], marker=shape, markerfacecolor="#5b6570", markeredgecolor="w", label=name, **plain)  # type: ignore[arg-type]
+        Line2D(
+            [],
+            [],
+            marker=shape,
+            markerfacecolor="#5b6570",
+            markeredgecolor="w",
+            label=name,
+            **plain,
+        )  # type: ignore[arg-type]
         for name, shape in marker.items()
     ]
     handles += [
-        Line2D([], [], marker="o", markerfacecolor="w", markeredgecolor=COLOURS[kind], markeredgewidth=2, label=kind.value.replace("_", " "), **plain)  # type: ignore[arg-type]
+        Line2D(
+            [],
+            [],
+            marker="o",
+            markerfacecolor="w",
+            markeredgecolor=COLOURS[kind],
+            markeredgewidth=2,
+            label=kind.value.replace("_", " "),
+            **plain,
+        )  # type: ignore[arg-type]
         for kind in dict.fromkeys(Kind(row.kind) for row in stopped)
     ]
     axes.legend(handles=handles, loc="upper right", ncols=2 if len(handles) > 5 else 1)
@@ -223,7 +244,11 @@ def curves(evidence: Evidence) -> Picture | None:
     if not columns:
         return None
     whole = [h for h in evidence.histories.values() if len(h)]
-    finished = [evidence.histories[row.trial] for row in evidence.finished if row.trial in evidence.histories]
+    finished = [
+        evidence.histories[row.trial]
+        for row in evidence.finished
+        if row.trial in evidence.histories
+    ]
     top = _scale([evidence.bits(one) for h in finished or whole for one in h])
     rate = _scale([one.rate_nats for h in finished or whole for one in h])
 
@@ -608,7 +633,7 @@ def _model(title: str, row: TrialRow, gallery: Gallery) -> Picture:
         ):
             grey = image.shape[2] == 1
             axes.imshow(
-                image[:, :, 0] if grey else image,
+                (image[:, :, 0] if grey else image).numpy(),
                 cmap="gray" if grey else None,
                 vmin=0,
                 vmax=1,
@@ -625,4 +650,3 @@ def _model(title: str, row: TrialRow, gallery: Gallery) -> Picture:
         caption=f"Trial {row.trial}, {title}. Traversals from −3 to 3 standard deviations of "
         f"latents {', '.join(map(str, gallery.moved))}, those with the highest rate, from the top.",
     )
-

@@ -80,8 +80,10 @@ def write(evidence: Evidence, data: Splits | None, folder: Path) -> Written:
         if picture
     }
     told = findings(evidence)
-    html = _environment().get_template("page.html").render(
-        _context(evidence, data, told, pictures, [drawing.name for drawing in drawings])
+    html = (
+        _environment()
+        .get_template("page.html")
+        .render(_context(evidence, data, told, pictures, [drawing.name for drawing in drawings]))
     )
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -185,7 +187,9 @@ def _context(
         "picture": {name: _embedded(picture) for name, picture in pictures.items()},
         "drawings": drawings,
         "best": [_table_row(evidence, row) for row in evidence.finished[:BEST]] if one else [],
-        "decoders": [_table_row(evidence, r) for r in best_of_each_decoder(evidence)] if one else [],
+        "decoders": [_table_row(evidence, r) for r in best_of_each_decoder(evidence)]
+        if one
+        else [],
         "front": [] if one else [_table_row(evidence, row) for row in results.front],
         "ended": [_why(evidence, row) for row in _by_end(evidence)],
         "definitions": OBJECTIVES,
@@ -285,6 +289,6 @@ def _why(evidence: Evidence, row: TrialRow) -> dict[str, Any]:
 
 
 def _summary(evidence: Evidence, told: Sequence[Finding]) -> str:
-    return "\n".join(
-        f"- **{one.claim}** {one.support}".strip() for one in told
-    ) + "".join(f"\n- {doubt}" for doubt in (doubts(evidence) if evidence.finished else []))
+    return "\n".join(f"- **{one.claim}** {one.support}".strip() for one in told) + "".join(
+        f"\n- {doubt}" for doubt in (doubts(evidence) if evidence.finished else [])
+    )

@@ -57,13 +57,17 @@ def test_long_tie_is_counted() -> None:
 
 
 def test_same_values_on_quiet_curves_have_a_winner() -> None:
-    quiet = replace(studies.tie(), histories=studies.evidence(studies.tie().results.rows).histories)
+    quiet = replace(
+        studies.tie(), histories=studies.evidence(studies.tie().results.rows).histories
+    )
     assert told(quiet)[0].startswith("Trial 2 is best: bits per dim 3, 0.005 ahead of trial 0.")
 
 
 def test_study_that_all_collapsed_says_so_and_what_to_change() -> None:
     first, second, third = told(studies.all_collapsed())
-    assert first.startswith("No trial finished healthy. All 6 trials collapsed, down to the lowest")
+    assert first.startswith(
+        "No trial finished healthy. All 6 trials collapsed, down to the lowest"
+    )
     assert "tried: 0.5 " in first
     assert second == "0 of 6 trials ran to the end. The others: 6 collapsed."
     assert third == "Stopping early spared 84 of 120 epochs (70%)."
@@ -197,5 +201,7 @@ def test_doubts_name_the_wobble_and_the_seed() -> None:
     assert measured is not None
     steps = [abs(2 * 0.01), *[2 * 0.01] * 3]
     assert measured == pytest.approx(1.4826 * statistics.median(steps) / math.sqrt(2), rel=0.01)
-    assert f"moves by ±{measured:.2g}; differences below {2 * math.sqrt(2) * measured:.2g}" in moves
+    assert (
+        f"moves by ±{measured:.2g}; differences below {2 * math.sqrt(2) * measured:.2g}" in moves
+    )
     assert "not how samples look" in not_samples

@@ -87,7 +87,8 @@ def test_second_objective_has_shares_of_its_own() -> None:
     rows = [finished(n, 3.0, lr=1e-4 * (n + 1), beta_norm=0.1) for n in range(12)]
     lot = random.Random(0)
     two = [
-        type(row)(**{**vars(row), "values": (lot.random(), float(n))}) for n, row in enumerate(rows)
+        type(row)(**{**vars(row), "values": (lot.random(), float(n))})
+        for n, row in enumerate(rows)
     ]
     assert influences(two, 1)[0] == Influence("lr", pytest.approx(0.87, abs=0.05), 0.001, 1.0)
     assert influences(two, 0)[0].share < 0.4

@@ -56,7 +56,9 @@ def test_collapse_above_a_beta_norm_is_told_with_a_short_bound() -> None:
     rows += [at(7, Kind.COLLAPSED, beta_norm=0.06), at(8, Kind.HEALTHY, beta_norm=4.5)]
     rows += [at(9 + n, Kind.HEALTHY, beta_norm=b) for n, b in enumerate(below)]
     (region,) = regions(rows)
-    assert region.sentence == "7 of 8 collapsed trials had beta_norm above 2.3 (1 of 12 others did)"
+    assert (
+        region.sentence == "7 of 8 collapsed trials had beta_norm above 2.3 (1 of 12 others did)"
+    )
     assert region.chance <= 0.05
 
 
@@ -77,7 +79,10 @@ def test_corner_of_two_knobs_is_told_with_both() -> None:
             ),
         )
     )
-    assert {(c.knob, c.sign) for c in region.conditions} == {("lr", "above"), ("beta_norm", "below")}
+    assert {(c.knob, c.sign) for c in region.conditions} == {
+        ("lr", "above"),
+        ("beta_norm", "below"),
+    }
     assert region.inside == region.total
     assert region.others_inside <= 2
 
@@ -156,7 +161,11 @@ def test_trials_that_broke_are_no_witnesses_but_may_have_a_region_of_their_own()
     rows = study(
         40,
         lambda s: (
-            Kind.COLLAPSED if s["beta_norm"] > 1 else Kind.FAILED if s["lr"] > 0.01 else Kind.HEALTHY
+            Kind.COLLAPSED
+            if s["beta_norm"] > 1
+            else Kind.FAILED
+            if s["lr"] > 0.01
+            else Kind.HEALTHY
         ),
     )
     found = {one.kinds: one for one in regions(rows)}
