@@ -21,7 +21,7 @@ QUARTER = 0.25
 DIFFERENT = 2.0
 """Standard deviations of a difference within which two trials cannot be told apart."""
 NARROW = 0.5
-"""The best quarter of trials says where to look if it spans at most this share of what was tried."""
+"""The best quarter says where to look if it spans at most this share of what was tried."""
 EDGE = 0.05
 """Share of a range that counts as its edge."""
 FEWEST_RANKED = 8
@@ -63,8 +63,8 @@ def doubts(evidence: Evidence) -> list[str]:
     moved = wobble(evidence)
     if moved is not None:
         told.append(
-            f"From one epoch to the next a trained trial's {_name(evidence)} moves by ±{moved:.2g}; "
-            f"differences below {_margin(evidence):.2g} are called a tie."
+            f"From one epoch to the next a trained trial's {_name(evidence)} moves by "
+            f"±{moved:.2g}; differences below {_margin(evidence):.2g} are called a tie."
         )
     if evidence.results.objective[0] in ("bits_per_dim", "bits_per_dim_calibrated", "neg_elbo"):
         told.append("It scores how well examples are told, not how samples look.")

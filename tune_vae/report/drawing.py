@@ -4,7 +4,7 @@ import io
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any
 
 # Building its list of fonts, once per machine, is nobody's news.
 logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
@@ -15,13 +15,15 @@ from matplotlib.axis import Axis  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 from matplotlib.ticker import FuncFormatter, NullFormatter  # noqa: E402
 
-__all__ = ["INK", "PALE", "SERIES", "Picture", "bare", "drawn", "logarithmic"]
+__all__ = ["INK", "PALE", "SERIES", "WIDTH", "Picture", "bare", "drawn", "logarithmic"]
 
 DPI = 130
+WIDTH = 9.2
+"""Of a picture as wide as the page, in inches."""
 INK, PALE = "#1f2933", "#d9dee3"
 SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7b3294", "#5b6570")
 """Colours of a series without a meaning of their own; see `palette` for their source."""
-STYLE = {
+STYLE: dict[Any, Any] = {
     "axes.axisbelow": True,
     "axes.edgecolor": "#9aa5b1",
     "axes.grid": True,
@@ -73,15 +75,15 @@ def drawn(
     size: tuple[float, float],
     alt: str,
     caption: str,
-    layout: Literal["constrained", "none"] = "constrained",
+    by_hand: bool = False,
 ) -> Picture:
     """A picture of what `draw` puts on an empty figure of a size in inches.
 
     Arguments:
-        layout: `none` if `draw` says where its panels go, which is faster where they are many.
+        by_hand: Whether `draw` says where its panels go, which is faster where they are many.
     """
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=size, dpi=DPI, layout=layout)
+        figure = Figure(figsize=size, dpi=DPI, layout=None if by_hand else "constrained")
         draw(figure)
         buffer = io.BytesIO()
         # Without matplotlib's version in the file, so that equal pictures are equal bytes.
@@ -90,7 +92,7 @@ def drawn(
 
 
 def logarithmic(axis: Axis) -> None:
-    """Plain numbers at the powers of ten; matplotlib's own are formulas, which names may not be."""
+    """Plain numbers at the powers of ten; matplotlib's own would be formulas, which are off."""
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_formatter(NullFormatter())
 

@@ -54,7 +54,7 @@ class Evidence:
 
     @property
     def subject(self) -> TrialRow | None:
-        """The trial that the pictures are of: the winner, else the knee, else the front's first."""
+        """Whom pictures are of: the winner, else the knee of a front, else its first."""
         front = self.results.front
         return self.results.winner or self.results.knee or (front[0] if front else None)
 

@@ -82,7 +82,8 @@ def _columns(rows: Sequence[TrialRow]) -> dict[str, list[float | str]]:
         # A sigma mode means nothing without its likelihood.
         for part in ("likelihood", "sigma"):
             table.pop(part, None)
-        tables.append({"decoder": row.config.decoder} | table)
+        first: dict[str, float | str] = {"decoder": row.config.decoder}
+        tables.append(first | table)
     common = [key for key in tables[0] if all(key in table for table in tables)]
     columns = {key: [table[key] for table in tables] for key in common}
     return {key: values for key, values in columns.items() if len(set(values)) > 1}

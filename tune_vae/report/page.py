@@ -13,7 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from tune_vae.data import Splits, scale
 from tune_vae.errors import StorageError
-from tune_vae.report import figures
+from tune_vae.report import courses, knobs, portraits, tradeoffs
 from tune_vae.report.conclusions import (
     Finding,
     best_of_each_decoder,
@@ -23,7 +23,7 @@ from tune_vae.report.conclusions import (
 )
 from tune_vae.report.drawing import Picture
 from tune_vae.report.evidence import GROUPS, Evidence, noun
-from tune_vae.report.pictures import gallery, principal_plane
+from tune_vae.report.gallery import gallery, principal_plane
 from tune_vae.science.health import Kind
 from tune_vae.science.history import OBJECTIVES
 from tune_vae.service.palette import COLOURS, SIGNS
@@ -35,6 +35,9 @@ __all__ = ["Written", "write"]
 HELD_OUT = 500
 """Most held-out examples that models are shown."""
 BEST = 8
+"""Rows of the table of the best."""
+MOST_PORTRAITS = 3
+"""Trials that are shown beside a collapsed one."""
 
 
 @dataclass(frozen=True)
@@ -68,13 +71,13 @@ def write(evidence: Evidence, data: Splits | None, folder: Path) -> Written:
     pictures = {
         picture.name: picture
         for picture in (
-            figures.rate_distortion(evidence),
-            figures.objectives(evidence),
-            figures.curves(evidence),
-            figures.every_trial(evidence),
+            tradeoffs.rate_distortion(evidence),
+            tradeoffs.objectives(evidence),
+            courses.curves(evidence),
+            courses.every_trial(evidence),
             *drawings,
-            *(figures.what_mattered(evidence, place) for place in range(len(objectives))),
-            figures.sigmas(evidence),
+            *(knobs.what_mattered(evidence, place) for place in range(len(objectives))),
+            courses.sigmas(evidence),
             *_latents(evidence, data, held_out),
         )
         if picture
@@ -121,48 +124,44 @@ def _model_pictures(evidence: Evidence, data: Splits | None) -> list[Picture]:
     if data is None or data.levels is None:
         return []
     held_out = scale(data.validation[:HELD_OUT], data.levels)
-    shown = []
-    for title, row in _portrayed(evidence):
-        vae = evidence.model(row)
-        if vae is not None:
-            shown.append((title, row, gallery(vae, held_out)))
-    return figures.models(shown)
+    models = ((title, row, evidence.model(row)) for title, row in _portrayed(evidence))
+    return [
+        portraits.portrait(title, row, gallery(vae, held_out)) for title, row, vae in models if vae
+    ]
 
 
 def _portrayed(evidence: Evidence) -> Iterator[tuple[str, TrialRow]]:
-    results, subject = evidence.results, evidence.subject
-    front = results.front
-    if subject and len(results.objective) == 1:
-        others = [("the nearest samples", results.nearest_samples), ("the second", None)]
-        yield ("one of the best" if len(tied(evidence)) > 1 else "the best"), subject
-        if len(evidence.finished) > 1:
-            others[1] = ("the second", evidence.finished[1])
-        yield from ((name, row) for name, row in others[:1] if row and row.trial != subject.trial)
-        if others[0][1] is None or others[0][1].trial == subject.trial:
-            yield from ((name, row) for name, row in others[1:] if row)
-    elif subject:
-        ends = {row.trial: (f"lowest {noun(name)}", row) for name, row in _ends(evidence, front)}
-        yield ("the knee of the front" if results.knee else "on the front"), subject
-        yield from (pair for trial, pair in ends.items() if trial != subject.trial)
-    dead = evidence.group(figures.COLLAPSED)
+    """Whose pictures are shown, and as what; no trial twice."""
+    results, subject, shown = evidence.results, evidence.subject, set[int]()
+    candidates: list[tuple[str, TrialRow | None]]
+    if len(results.objective) == 1:
+        name = "one of the best" if len(tied(evidence)) > 1 else "the best"
+        candidates = [(name, subject), ("the nearest samples", results.nearest_samples)]
+        candidates.append(("the second", next(iter(evidence.finished[1:]), None)))
+    else:
+        candidates = [("the knee of the front" if results.knee else "on the front", subject)]
+        # The front is sorted by its first objective, so that its ends are best in one each.
+        for end, objective in zip((0, -1), results.objective, strict=True):
+            row = results.front[end] if results.front else None
+            candidates.append((f"the lowest {noun(objective)}", row))
+    for name, row in candidates:
+        if row and row.trial not in shown and len(shown) < MOST_PORTRAITS:
+            shown.add(row.trial)
+            yield name, row
+    dead = evidence.group((Kind.COLLAPSED, Kind.NEVER_FORMED))
     yield from ((row.kind.replace("_", " "), row) for row in dead[:1])
-
-
-def _ends(evidence: Evidence, front: Sequence[TrialRow]) -> Iterator[tuple[str, TrialRow]]:
-    for place, name in enumerate(evidence.results.objective):
-        yield name, min(front, key=lambda row: row.values[place])
 
 
 def _latents(evidence: Evidence, data: Splits | None, held_out: Any) -> Iterator[Picture | None]:
     row = evidence.subject
     if row is None:
         return
-    yield figures.latent_rates(row, evidence.spec.health.latent_nats)
+    yield portraits.latent_rates(row, evidence.spec.health.latent_nats)
     vae = evidence.model(row) if data is not None else None
     if vae is not None and data is not None:
         plane, shares = principal_plane(vae, held_out)
         labels = data.labels.validation[: len(held_out)] if data.labels else None
-        yield figures.latent_scatter(row, plane, shares, labels)
+        yield portraits.latent_scatter(row, plane, shares, labels)
 
 
 def _context(
@@ -174,6 +173,7 @@ def _context(
 ) -> dict[str, Any]:
     spec, results = evidence.spec, evidence.results
     one = len(results.objective) == 1
+    decoders = [_table_row(evidence, row) for row in best_of_each_decoder(evidence)]
     return {
         "study": results.study,
         "file": spec.file,
@@ -187,9 +187,7 @@ def _context(
         "picture": {name: _embedded(picture) for name, picture in pictures.items()},
         "drawings": drawings,
         "best": [_table_row(evidence, row) for row in evidence.finished[:BEST]] if one else [],
-        "decoders": [_table_row(evidence, r) for r in best_of_each_decoder(evidence)]
-        if one
-        else [],
+        "decoders": decoders if one else [],
         "front": [] if one else [_table_row(evidence, row) for row in results.front],
         "ended": [_why(evidence, row) for row in _by_end(evidence)],
         "definitions": OBJECTIVES,

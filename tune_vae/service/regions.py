@@ -95,12 +95,10 @@ class Region:
     def sentence(self) -> str:
         """Example: `7 of 8 collapsed trials had beta_norm above 2.3 (1 of 12 others did)`."""
         word = " or ".join(kind.value.replace("_", " ") for kind in self.kinds)
-        told = (
-            f"All {self.total}" if self.inside == self.total else f"{self.inside} of {self.total}"
-        )
+        told = "All" if self.inside == self.total else f"{self.inside} of"
         beside = self.others_inside or "none"
         return (
-            f"{told} {word} trials had {' and '.join(map(str, self.conditions))} "
+            f"{told} {self.total} {word} trials had {' and '.join(map(str, self.conditions))} "
             f"({beside} of {self.others} others did)"
         )
 

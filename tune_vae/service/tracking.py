@@ -261,7 +261,7 @@ class MlflowTracker:
             self._call(self._client.log_batch, self._runs[trial], metrics=metrics, tags=note)
 
     def _note_of(self, trial: int, verdict: Verdict | None = None) -> str:
-        """What the page of a trial says: the verdict that is given or its latest, and all before."""
+        """What a trial's page says: the verdict that is given, or its latest, and all before."""
         verdicts = self._verdicts.get(trial, {})
         latest = verdict or verdicts[max(verdicts)]
         head = f"**{latest.kind.value}**: {latest.reason[:MOST_OF_A_SENTENCE]}"

@@ -45,7 +45,8 @@ def test_tie_has_no_winner_but_a_list() -> None:
     study = studies.tie()
     first, *_ = told(study)
     assert first.startswith(
-        "Trials 2, 0 and 4 cannot be told apart: bits per dim from 3 to 3.01. The lowest is trial 2"
+        "Trials 2, 0 and 4 cannot be told apart: bits per dim from 3 to 3.01. The lowest is trial "
+        "2: "
     )
     assert [row.trial for row in tied(study)] == [2, 0, 4]
     assert not any(" is best: " in sentence for sentence in told(study))

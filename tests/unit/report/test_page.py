@@ -19,7 +19,7 @@ from tests.unit.snapshots import spec
 from tune_vae.data import Splits
 from tune_vae.errors import StorageError
 from tune_vae.report.conclusions import findings
-from tune_vae.report.evidence import Evidence, gather
+from tune_vae.report.evidence import gather
 from tune_vae.report.page import Written, write
 from tune_vae.science.health import Kind, judge
 from tune_vae.service.journey import history_of

@@ -67,15 +67,15 @@ def gallery(vae: VAE, held_out: Tensor) -> Gallery:
 
 
 def grid(images: Tensor, columns: int) -> Tensor:
-    """Images `[n, C, H, W]` in rows of so many, with a white line between, `[H', W', C]`.
+    """Images `[n, C, H, W]` in rows of so many, with white lines between, `[H', W', C]`.
 
     Of images with neither one nor three channels, the first channel is shown.
     """
     images = images if images.shape[1] in (1, 3) else images[:, :1]
     framed = torch.nn.functional.pad(images.clamp(0, 1).nan_to_num(0.5), (0, 1, 0, 1), value=1.0)
-    rows = [torch.cat(list(row), dim=2) for row in framed.split(columns)]
-    full = [row for row in rows if row.shape[2] == rows[0].shape[2]]
-    whole: Tensor = torch.cat(full, dim=1)[:, :-1, :-1]
+    lines = [framed[start : start + columns] for start in range(0, len(framed), columns)]
+    rows = [torch.cat(list(line), dim=2) for line in lines if len(line) == len(lines[0])]
+    whole: Tensor = torch.cat(rows, dim=1)[:, :-1, :-1]
     return whole.permute(1, 2, 0)
 
 
