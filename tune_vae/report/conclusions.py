@@ -134,7 +134,7 @@ def _unfinished(evidence: Evidence) -> Iterator[Finding]:
         going = sum(row.state == "running" for row in results.rows)
         yield Finding(
             f"This is how it stands: {len(results.ended)} of {results.planned} trials have ended.",
-            f"{going} are running." if going else "None is running.",
+            f"Running: {going}.",
         )
 
 

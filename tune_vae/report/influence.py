@@ -14,7 +14,7 @@ FEWEST = 8
 """Finished trials without which nothing is said."""
 GROUPS = 3
 """Numbers are cut into so many groups of equal size: low, middle, high."""
-SHUFFLES = 999
+SHUFFLES = 199
 CHANCE = 0.05
 
 

@@ -90,10 +90,10 @@ def test_front_is_told_with_its_ends_its_knee_and_what_each_budget_buys() -> Non
 
 def test_study_that_has_just_begun_claims_nothing() -> None:
     assert told(studies.begun()) == [
-        "This is how it stands: 0 of 10 trials have ended. 1 are running."
+        "This is how it stands: 0 of 10 trials have ended. Running: 1."
     ]
     assert told(evidence([], planned=3)) == [
-        "This is how it stands: 0 of 3 trials have ended. None is running."
+        "This is how it stands: 0 of 3 trials have ended. Running: 0."
     ]
 
 

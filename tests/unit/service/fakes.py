@@ -51,6 +51,7 @@ class FakeTracker:
     def __init__(self, diary: Diary) -> None:
         self._diary = diary
         self.curves: dict[int, dict[int, EpochReport]] = {}
+        self.verdicts: dict[int, dict[int, Verdict]] = {}
         self.results: list[TrialResult] = []
 
     def log(self, report: EpochReport, verdict: Verdict) -> None:
@@ -58,6 +59,7 @@ class FakeTracker:
         if report.epoch not in curve:
             self._diary.write(("log", report.trial, report.epoch))
             curve[report.epoch] = report
+        self.verdicts.setdefault(report.trial, {})[report.epoch] = verdict
 
     def conclude(self, result: TrialResult) -> None:
         self._diary.write(("conclude", result.trial, result.last.epoch))
