@@ -15,7 +15,7 @@ from tune_vae.service.remedy import remedy
 from tune_vae.service.results import TrialRow
 from tune_vae.spec.space import Node, Range
 
-__all__ = ["Finding", "doubts", "findings", "tied", "wobble"]
+__all__ = ["Finding", "best_of_each_decoder", "doubts", "findings", "tied", "wobble"]
 
 QUARTER = 0.25
 DIFFERENT = 2.0

@@ -17,6 +17,8 @@ from tune_vae.spec import components
 __all__ = ["curves", "every_trial", "sigmas"]
 
 MOST_PANELS = 30
+MOST_GREY = 60
+"""Other trials that stand behind those of a column."""
 COLUMNS = 6
 WEIGHT = "#f0e9da"
 LOWEST_SIGMA, HIGHEST_SIGMA = 1e-4, 100.0
@@ -29,6 +31,7 @@ def curves(evidence: Evidence) -> Picture | None:
     if not columns:
         return None
     histories, subject = evidence.histories, evidence.subject
+    grey = list(histories.values())[:: max(1, len(histories) // MOST_GREY)]
     numbers = (evidence.bits, _rate)
     limits = [_limits(evidence, number) for number in numbers]
 
@@ -37,7 +40,7 @@ def curves(evidence: Evidence) -> Picture | None:
         for place, rows in enumerate(columns):
             for axes, number in zip(grid[:, place], numbers, strict=True):
                 _shade(axes, [histories[row.trial] for row in rows])
-                for history in histories.values():
+                for history in grey:
                     axes.plot(*_curve(history, number), color=PALE, lw=0.7, zorder=1)
                 for row in rows:
                     _coloured(

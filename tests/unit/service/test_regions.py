@@ -98,11 +98,15 @@ def test_interval_of_one_knob_is_a_pair_of_its_bounds() -> None:
     assert all(0.01 < float(c.value) < 1 for c in region.conditions)
 
 
-def test_one_condition_is_preferred_where_a_second_adds_little() -> None:
-    (region,) = regions(
-        study(60, lambda s: Kind.COLLAPSED if s["beta_norm"] > 1 else Kind.HEALTHY)
-    )
-    assert len(region.conditions) == 1
+@pytest.mark.parametrize("exceptions", [1, 4])
+def test_second_condition_is_told_only_where_it_is_worth_its_words(exceptions: int) -> None:
+    """Of 40 trials, 10 collapsed; a low lr kept one other, or four, in the region alive."""
+    rows = [at(n, Kind.COLLAPSED, beta_norm=2.0 + n, lr=1e-3) for n in range(10)]
+    rows += [at(10 + n, Kind.HEALTHY, beta_norm=5.5 + n, lr=1e-5) for n in range(exceptions)]
+    rows += [at(20 + n, Kind.HEALTHY, beta_norm=1 / (n + 1), lr=1e-3) for n in range(30)]
+    (region,) = regions(rows)
+    assert [c.knob for c in region.conditions].count("lr") == (exceptions > 1)
+    assert region.others_inside == exceptions % 4
 
 
 def test_ends_that_are_alike_are_told_together_and_those_of_two_causes_apart() -> None:
