@@ -42,6 +42,7 @@ from tune_vae.training.lifting import obstacle
 from tune_vae.training.trainer import Trainer, build_vae, restored_vae
 
 if TYPE_CHECKING:
+    from tune_vae.report.page import Written
     from tune_vae.service.desk import DataFacts, Snapshot
     from tune_vae.service.export import Exported
     from tune_vae.service.inception import InceptionDistances
@@ -56,6 +57,7 @@ __all__ = [
     "fork",
     "inception_scores",
     "load_vae",
+    "report",
     "results",
     "search",
     "train",
@@ -230,6 +232,35 @@ def results(spec: StudySpec) -> StudyResults:
             f"study `{spec.name}` has not begun: run `tune-vae search {spec.file}` first"
         )
     return StudyResults.of(spec, rows)
+
+
+def report(spec: StudySpec, to: Path | None = None) -> tuple["Written", str]:
+    """Write what a study found as one page with pictures, also while it is searched.
+
+    Arguments:
+        spec: The study.
+        to: Folder of the page; by default `reports/<study>` beside the checkpoints' folder.
+
+    Returns:
+        What was written, and why MLflow did not take a copy; empty if it did.
+
+    Raises:
+        StudyError: The study was never begun.
+        StorageError: The ledger cannot be opened, or the folder not written.
+    """
+    from tune_vae.report.evidence import gather
+    from tune_vae.report.page import write
+    from tune_vae.service.tracking import attach_report
+
+    evidence = gather(spec, results(spec))
+    try:
+        data: Splits | None = _images(spec)
+    except DataError:
+        # They may lie on another machine; all else can be shown.
+        data = None
+    folder = to or _beside_checkpoints(spec) / "reports" / spec.name
+    written = write(evidence, data, folder)
+    return written, attach_report(spec, [written.page, *written.pictures], written.summary)
 
 
 def trial_of(spec: StudySpec, number: int) -> TrialRow:
@@ -414,11 +445,9 @@ def export(spec: StudySpec, trial: int | None = None, *, to: Path | None = None)
         raise ExportError(
             f"trial {row.trial} is {row.state}; it can be exported once it has ended"
         )
-    checkpoints = spec.storage.checkpoints
-    beside = Path("mlruns") if is_url(checkpoints) else Path(checkpoints).parent
-    folder = to or beside / "exports" / f"{spec.name}-{row.trial:05d}"
+    folder = to or _beside_checkpoints(spec) / "exports" / f"{spec.name}-{row.trial:05d}"
     refuse_existing(folder)
-    store = checkpoint.CheckpointStore(checkpoints, spec.name)
+    store = checkpoint.CheckpointStore(spec.storage.checkpoints, spec.name)
     best, state = store.path(row.trial, "best.pt"), None
     if row.best:
         state = store.best(row.trial, row.best.epoch)
@@ -436,6 +465,12 @@ def export(spec: StudySpec, trial: int | None = None, *, to: Path | None = None)
         )
     again = f"tune-vae train {spec.file} --trial {row.trial}"
     return write(folder, row, state, data, again=again)
+
+
+def _beside_checkpoints(spec: StudySpec) -> Path:
+    """Where a study's files for people lie by default, also when its checkpoints are elsewhere."""
+    checkpoints = spec.storage.checkpoints
+    return Path("mlruns") if is_url(checkpoints) else Path(checkpoints).parent
 
 
 def _winner(spec: StudySpec) -> TrialRow:

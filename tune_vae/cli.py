@@ -132,13 +132,22 @@ def status(study: Study) -> None:
 
 
 @app.command(epilog="Example: tune-vae report studies/digits.yaml")
-def report(study: Study) -> None:
-    """The best trials, the verdicts with their reasons, and where to look."""
+def report(
+    study: Study,
+    to: Annotated[
+        Path | None,
+        typer.Option("--to", help="Folder of the page; by default mlruns/reports/<study>."),
+    ] = None,
+) -> None:
+    """The best trials and why the others ended, here and as one page with pictures."""
     from tune_vae import api, terminal
     from tune_vae.spec.study import StudySpec
 
     spec = StudySpec.load(study)
-    terminal.report_text(terminal.console(), api.results(spec), spec)
+    out = terminal.console()
+    terminal.report_text(out, api.results(spec), spec)
+    written, trouble = api.report(spec, to)
+    terminal.show_written(out, str(written.page), trouble)
 
 
 @app.command(epilog="Example: tune-vae train studies/digits.yaml --trial 12 --to vae.pt")

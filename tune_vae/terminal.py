@@ -25,6 +25,8 @@ from rich.text import Text
 from tune_vae.errors import Problem, StudyFileError, TuneVaeError, masked
 from tune_vae.science.health import Kind
 from tune_vae.service.certainty import certainty
+from tune_vae.service.palette import SIGNS
+from tune_vae.service.regions import regions
 from tune_vae.service.remedy import remedy
 from tune_vae.spec.knobs import KNOBS
 from tune_vae.spec.known_good import known_good
@@ -55,24 +57,26 @@ __all__ = [
     "show_results",
     "show_status",
     "show_trained",
+    "show_written",
     "training",
     "view",
 ]
 
-SYMBOLS = {
-    Kind.HEALTHY: ("✓", "green"),
-    Kind.WARMING_UP: ("…", "dim"),
-    Kind.PARTIALLY_COLLAPSED: ("✓", "yellow"),
-    Kind.RECOVERING: ("↗", "cyan"),
-    Kind.OVERFITTING: ("✓", "yellow"),
-    Kind.COLLAPSED: ("✗", "dark_orange"),
-    Kind.NEVER_FORMED: ("✗", "dark_orange"),
-    Kind.STALLED: ("–", "dark_orange"),
-    Kind.EXPLODING: ("∅", "magenta"),
-    Kind.DIVERGED: ("∅", "magenta"),
-    Kind.HOPELESS: ("✂", "bright_black"),
-    Kind.FAILED: ("!", "red"),
+STYLES = {
+    Kind.HEALTHY: "green",
+    Kind.WARMING_UP: "dim",
+    Kind.PARTIALLY_COLLAPSED: "yellow",
+    Kind.RECOVERING: "cyan",
+    Kind.OVERFITTING: "yellow",
+    Kind.COLLAPSED: "dark_orange",
+    Kind.NEVER_FORMED: "dark_orange",
+    Kind.STALLED: "dark_orange",
+    Kind.EXPLODING: "magenta",
+    Kind.DIVERGED: "magenta",
+    Kind.HOPELESS: "bright_black",
+    Kind.FAILED: "red",
 }
+SYMBOLS = {kind: (SIGNS[kind], style) for kind, style in STYLES.items()}
 BARS = "▁▂▃▄▅▆▇█"
 MOST_PROBLEMS = 20
 TIP_COLUMNS = 90
@@ -496,6 +500,8 @@ def report_text(out: Console, results: "StudyResults", spec: "StudySpec") -> Non
     stopped = [row for row in results.ended if not row.finished]
     if stopped:
         out.print("\n[b]Why the others ended[/]")
+        for region in regions(results.rows):
+            out.print(f"      {escape(region.sentence)}")
         for row in sorted(stopped, key=lambda row: (row.kind, row.trial)):
             symbol, style = SYMBOLS[Kind(row.kind)]
             out.print(
@@ -506,8 +512,14 @@ def report_text(out: Console, results: "StudyResults", spec: "StudySpec") -> Non
         "\n[dim]bits_per_dim: rate + distortion at beta = 1 on validation images, as probability "
         "of the quantised data, the same for every likelihood. samples: Fréchet distance of "
         "prior samples from held-out examples in their whitened principal space, another end than "
-        "bits. Pictures: tune-vae ui {escape(spec.file)}[/]"
+        "bits. Curves: tune-vae ui {escape(spec.file)}[/]"
     )
+
+
+def show_written(out: Console, page: str, trouble: str) -> None:
+    """Where the report's page is, and whether MLflow has it."""
+    copy = f"not in MLflow ({trouble})" if trouble else "also in MLflow, at the run of the study"
+    _facts(out, {"page": page, "copy": copy})
 
 
 def _best_of_each_decoder(results: "StudyResults") -> "list[TrialRow]":
@@ -760,7 +772,8 @@ def note(snapshot: "Snapshot") -> str:
         )
     told = f"{first} · {counts}" if counts else first
     means = [f"- trial {one.row.trial}: {one}" for one in results.finalists]
-    return "\n\n".join(filter(None, [told, certainty(results), "\n".join(means)]))
+    where = [f"- {found.sentence}" for found in regions(results.rows)]
+    return "\n\n".join(filter(None, [told, certainty(results), "\n".join([*means, *where])]))
 
 
 def show_error(out: Console, error: TuneVaeError) -> None:

@@ -60,7 +60,7 @@ def row(trial: int, kind: Kind = Kind.HEALTHY, *values: float, **changes: Any) -
         state="ended",
         finished=bool(values),
         kind=kind.value,
-        reason=REASONS[kind],
+        reason=REASONS.get(kind, kind.value),
         values=values,
         best=replace(last, epoch=19, bits_per_dim=values[0]) if values else None,
         last=last,

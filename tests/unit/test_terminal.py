@@ -465,6 +465,22 @@ class TestResults:
         for one in ROWS:
             assert any(one.reason in line for line in shown) is not one.finished
 
+    def test_region_where_verdicts_fell_stands_before_the_reasons(self) -> None:
+        out = console()
+        terminal.report_text(out, results(*COLLAPSED_ABOVE), spec())
+        shown = lines(out)
+        first = shown.index("Why the others ended") + 1
+        assert shown[first].strip() == REGION
+        assert shown[first + 1].split()[1:3] == ["✗", "collapsed"]
+
+    def test_report_says_where_its_page_is_and_whether_mlflow_has_it(self) -> None:
+        out = console()
+        terminal.show_written(out, "mlruns/reports/[tiny]/index.html", "")
+        terminal.show_written(out, "a/index.html", "no answer")
+        shown = facts_of([line.rstrip() for line in lines(out)])
+        assert shown == {"page": "a/index.html", "copy": "not in MLflow (no answer)"}
+        assert "mlruns/reports/[tiny]/index.html" in "".join(lines(out))
+
     def test_report_of_one_decoder_has_no_table_of_decoders(self) -> None:
         out = console()
         terminal.report_text(out, results(ROWS[0]), spec())
@@ -645,6 +661,14 @@ class TestTraining:
         assert lines(out)[-1].endswith("✓ healthy  rolled back 1×, lr 0.005")
 
 
+COLLAPSED_ABOVE = [
+    row(n, Kind.COLLAPSED if n > 5 else Kind.HEALTHY, *([] if n > 5 else [3.0 + n]))
+    for n in range(12)
+]
+"""Numbers 6 to 11 have beta_norm 0.4375 to 0.75, the others up to 0.375."""
+REGION = "All 6 collapsed trials had beta_norm above 0.4 (none of 6 others did)"
+
+
 class TestNote:
     def note(self, found: StudyResults) -> str:
         return terminal.note(Snapshot(results=found))
@@ -664,6 +688,10 @@ class TestNote:
             "- trial 0: 3.4500 ± 0.01 over 2 other seeds\n"
             "- trial 3: 3.8500 ± 0.01 over 2 other seeds"
         )
+
+    def test_regions_stand_below(self) -> None:
+        _, blank, region = self.note(results(*COLLAPSED_ABOVE)).splitlines()
+        assert (blank, region) == ("", f"- {REGION}")
 
     def test_front_and_lack_of_a_winner_are_told(self) -> None:
         rows = [row(0, Kind.HEALTHY, 1.0, 5.0), row(1, Kind.HEALTHY, 5.0, 1.0)]

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 __all__ = ["COMPARABLE_WEIGHT", "OBJECTIVES", "EpochReport", "History", "Rollback"]
@@ -193,6 +193,10 @@ class History:
         for report in reports:
             self.add(report)
         return self
+
+    def until(self, epoch: int) -> "History":
+        """This history as it was after an epoch."""
+        return replace(self, reports=self.reports[:epoch])
 
     def __len__(self) -> int:
         return len(self.reports)

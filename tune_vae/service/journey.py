@@ -22,6 +22,7 @@ __all__ = [
     "TrialResult",
     "checkpoint_of",
     "conclusion",
+    "describes",
     "history_of",
     "may_roll_back",
     "roll_back",
@@ -83,7 +84,7 @@ class Tracker(Protocol):
     """Who shows trials to people. Never waits, never fails a trial."""
 
     def log(self, report: EpochReport, verdict: Verdict) -> None:
-        """Show an epoch; one that was shown before is left out."""
+        """Show an epoch and the verdict after it; one that was shown before is left out."""
 
     def roll_back(self, trial: int, rollbacks: Sequence[Rollback]) -> None:
         """Show all rollbacks of a trial so far. May be repeated without harm."""
@@ -123,20 +124,20 @@ def run_pack(
     histories = {c.trial: history_of(c, resume.get(c.trial)) for c in configs}
 
     def settle(config: TrialConfig, news: Sequence[EpochReport]) -> None:
-        """Tell of epochs, and let go of a trial that ends with them."""
+        """Tell of the latest epochs, and let go of a trial that ends with them."""
         history = histories[config.trial]
-        verdict = judge(history, limits)
-        decision = ledger.report(history.last, verdict)
+        verdicts = [judge(history.until(report.epoch), limits) for report in news]
+        decision = ledger.report(history.last, verdicts[-1])
         ends = decision.stop or history.finished
         if ends:
             trainer.retire(config.trial)
         if decision.stop and decision.verdict is None:
             # It goes on elsewhere; a word from here would contradict what is written there.
             return
-        for report in news:
+        for report, verdict in zip(news, verdicts, strict=True):
             tracker.log(report, verdict)
         if ends:
-            result = conclusion(config, history, decision.verdict or verdict)
+            result = conclusion(config, history, decision.verdict or verdicts[-1])
             best = None
             if result.finished and result.best:
                 best = store.best(config.trial, result.best.epoch)
@@ -203,14 +204,14 @@ def _own(config: TrialConfig, store: CheckpointStore) -> Checkpoint | None:
     deleted; going on from that one would mix two trainings.
     """
     checkpoint = store.last(config.trial)
-    if checkpoint and _same(checkpoint["config"], config):
+    if checkpoint and describes(checkpoint["config"], config):
         return checkpoint
     store.discard(config.trial)
     return None
 
 
-def _same(text: str, config: TrialConfig) -> bool:
-    """Whether a checkpoint describes this very trial, also if an earlier version wrote it."""
+def describes(text: str, config: TrialConfig) -> bool:
+    """Whether a checkpoint's text is of this very trial, also if an earlier version wrote it."""
     try:
         return TrialConfig.model_validate_json(text) == config
     except ValueError:

@@ -145,6 +145,10 @@ def source_of(vae: VAE, title: str, *, levels: int | None) -> str:
         UntraceableError: What the model does depends on its input in more than numbers, or it
             uses operators that torch alone does not have.
     """
+    if vae.classes:
+        raise UntraceableError(
+            "it is a conditional model, and `model.py` has no labels to tell it"
+        )
     pictures = pictured(vae.shape, levels)
     borrowed: list[Callable[..., Any]] = [portable.read_weights]
     borrowed += [portable.to_levels] if levels else []

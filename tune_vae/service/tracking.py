@@ -19,6 +19,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +27,9 @@ from typing import TYPE_CHECKING, Any
 from tune_vae.errors import StorageError, masked
 from tune_vae.science.health import Kind, Verdict
 from tune_vae.science.history import EpochReport, Rollback
-from tune_vae.service.journey import TrialResult
+from tune_vae.service.journey import TrialResult, history_of
+from tune_vae.service.palette import COLOURS
+from tune_vae.service.phases import judged, markdown
 from tune_vae.service.views import LEADERBOARD, saved_views
 from tune_vae.spec import components
 from tune_vae.spec.study import Storage, StudySpec, is_url
@@ -36,24 +39,18 @@ from tune_vae.training.checkpoint import CheckpointStore, save
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-__all__ = ["MlflowTracker", "experiment_link", "is_server", "serve", "try_server"]
+__all__ = [
+    "MlflowTracker",
+    "attach_report",
+    "experiment_link",
+    "is_server",
+    "serve",
+    "try_server",
+]
 
 TICK_SECONDS = 0.5
 SERVER_SECONDS = 10
 """How long a server may take to say that it is there."""
-COLOURS = {
-    Kind.HEALTHY: "#3c8d5a",
-    Kind.PARTIALLY_COLLAPSED: "#8aa63c",
-    Kind.RECOVERING: "#3c8d8d",
-    Kind.OVERFITTING: "#c9a227",
-    Kind.COLLAPSED: "#d1495b",
-    Kind.NEVER_FORMED: "#e07a5f",
-    Kind.STALLED: "#b08968",
-    Kind.EXPLODING: "#9d4edd",
-    Kind.DIVERGED: "#7b2cbf",
-    Kind.HOPELESS: "#9aa0a6",
-    Kind.FAILED: "#1d1d1f",
-}
 STATUS = dict.fromkeys((kind for kind in Kind if not kind.fatal), "FINISHED") | dict.fromkeys(
     (Kind.EXPLODING, Kind.DIVERGED, Kind.FAILED), "FAILED"
 )
@@ -70,6 +67,10 @@ _IMPATIENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEO
 
 _FINAL = ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST")
 """MLflow's codes of requests that it will never take, as when somebody deleted the run."""
+NOTE = "mlflow.note.content"
+MOST_OF_A_NOTE = 5000
+MOST_OF_A_SENTENCE = 1500
+"""Characters; an error's own words may be longer."""
 EPOCHS_IN_A_REQUEST = 50
 """A request takes 1,000 numbers, and the epochs in it are shown whole or not at all."""
 
@@ -101,6 +102,8 @@ class MlflowTracker:
         self._runs: dict[int, str] = {}
         self._shown: dict[int, set[int]] = {}
         self._pending: dict[int, list[list[Any]]] = {}
+        self._verdicts: dict[int, dict[int, Verdict]] = {}
+        self._rollbacks: dict[int, Sequence[Rollback]] = {}
         self._refused = ""
         self._closing = threading.Event()
         self._trouble = ""
@@ -120,7 +123,7 @@ class MlflowTracker:
 
     def log(self, report: EpochReport, verdict: Verdict) -> None:
         """Show an epoch; one that was shown before is left out."""
-        self._jobs.put(lambda: self._log(report))
+        self._jobs.put(lambda: self._log(report, verdict))
 
     def roll_back(self, trial: int, rollbacks: Sequence[Rollback]) -> None:
         """Show all rollbacks of a trial so far."""
@@ -210,7 +213,7 @@ class MlflowTracker:
         self._ended = {
             int(run.data.tags["tune_vae.trial"]) for run in found if run.info.status != "RUNNING"
         }
-        self._study_run = self._open_study()
+        self._study_run = _study_run(self._client, self._experiment, self._spec)
 
     def _find(self, condition: str = "") -> list[Any]:
         """Runs of trials and of repeats."""
@@ -218,24 +221,6 @@ class MlflowTracker:
             [self._experiment], f"tags.`tune_vae.kind` != 'study'{condition}", max_results=50_000
         )
         return list(found)
-
-    def _open_study(self) -> str:
-        found = self._client.search_runs([self._experiment], "tags.`tune_vae.kind` = 'study'")
-        if found:
-            return str(found[0].info.run_id)
-        tags = self._common_tags() | {"tune_vae.kind": "study"}
-        run = self._client.create_run(
-            self._experiment, run_name=f"study {self._spec.name}", tags=tags
-        )
-        self._client.log_text(run.info.run_id, masked(self._spec.text), "study.yaml")
-        return str(run.info.run_id)
-
-    def _common_tags(self) -> dict[str, str]:
-        return {
-            "tune_vae.study": self._spec.name,
-            "mlflow.source.name": f"tune-vae search {self._spec.file}",
-            "mlflow.source.type": "LOCAL",
-        }
 
     def _open(self, config: TrialConfig) -> None:
         trial = config.trial
@@ -249,14 +234,14 @@ class MlflowTracker:
             self._client.create_run,
             self._experiment,
             run_name=_run_name(config),
-            tags=self._common_tags()
+            tags=_common_tags(self._spec)
             | _kind(config)
             | {
                 "tune_vae.trial": str(trial),
                 "tune_vae.data_digest": self._digest,
                 "host": socket.gethostname(),
+                NOTE: self._note_of(trial),
             }
-            | _story(self._spec, trial)
             | ({"tune_vae.known_good": config.known_good} if config.known_good else {}),
         )
         self._log_params(run.info.run_id, config)
@@ -278,8 +263,10 @@ class MlflowTracker:
         self._call(self._client.update_run, run, status="RUNNING")
         self._ended.discard(trial)
 
-    def _log(self, report: EpochReport) -> None:
-        # A set, because epochs that are sent in a row may come out of order.
+    def _log(self, report: EpochReport, verdict: Verdict) -> None:
+        # By number, because epochs that are sent in a row may come out of order. The last
+        # word on an epoch is that of `_conclude`.
+        self._verdicts.setdefault(report.trial, {}).setdefault(report.epoch, verdict)
         shown = self._shown.setdefault(report.trial, set())
         if report.trial in self._runs and report.epoch not in shown:
             shown.add(report.epoch)
@@ -291,15 +278,34 @@ class MlflowTracker:
             self._attempt(functools.partial(self._send, trial, epochs))
 
     def _send(self, trial: int, epochs: list[list[Any]]) -> None:
+        from mlflow.entities import RunTag
+
+        note = [RunTag(NOTE, self._note_of(trial))]
         for start in range(0, len(epochs), EPOCHS_IN_A_REQUEST):
             part = epochs[start : start + EPOCHS_IN_A_REQUEST]
             metrics = [metric for epoch in part for metric in epoch]
-            self._call(self._client.log_batch, self._runs[trial], metrics=metrics)
+            self._call(self._client.log_batch, self._runs[trial], metrics=metrics, tags=note)
+
+    def _note_of(self, trial: int, verdict: Verdict | None = None) -> str:
+        """What a trial's page says: the verdict that is given, or its latest, and all before."""
+        verdicts = self._verdicts.get(trial, {})
+        latest = verdict or (verdicts[max(verdicts)] if verdicts else None)
+        head = f"**{latest.kind.value}**: {latest.reason[:MOST_OF_A_SENTENCE]}" if latest else ""
+        # A trial that was lost again says so itself.
+        backs = [str(back) for back in self._rollbacks.get(trial, ()) if str(back) not in head]
+        parts = [
+            head,
+            *(f"Rolled back: {back}" for back in backs),
+            markdown(verdicts),
+            f"Train it again: `tune-vae train {self._spec.file} --trial {trial}`",
+        ]
+        return "\n\n".join(filter(None, parts))
 
     def _roll_back(self, trial: int, rollbacks: Sequence[Rollback]) -> None:
+        self._rollbacks[trial] = rollbacks
         if trial in self._runs:
-            for key, value in _story(self._spec, trial, rollbacks).items():
-                self._call(self._client.set_tag, self._runs[trial], key, value)
+            self._tag(trial, "rollbacks", str(len(rollbacks)))
+            self._tag(trial, NOTE, self._note_of(trial))
 
     def _conclude(self, result: TrialResult) -> None:
         from mlflow.entities import Metric, RunTag
@@ -308,6 +314,8 @@ class MlflowTracker:
         if result.trial not in self._runs:
             return
         run, kind = self._runs[result.trial], result.verdict.kind
+        self._verdicts.setdefault(result.trial, {})[result.last.epoch] = result.verdict
+        self._rollbacks[result.trial] = result.rollbacks
         moment = int(time.time() * 1000)
         # A kill may have come after this and before the ledger knew.
         known = self._call(self._client.get_run, run).data.metrics
@@ -319,8 +327,10 @@ class MlflowTracker:
             "why": kind.value,
             "verdict": result.verdict.reason[:5000],
             "mlflow.runColor": COLOURS.get(kind, "#888888"),
+            NOTE: self._note_of(result.trial),
         }
-        tags |= _story(self._spec, result.trial, result.rollbacks, result.verdict)
+        if result.rollbacks:
+            tags["rollbacks"] = str(len(result.rollbacks))
         self._call(
             self._client.log_batch,
             run,
@@ -351,8 +361,21 @@ class MlflowTracker:
         self._call(self._client.set_tag, run, "state", Kind.FAILED.value)
         self._call(self._client.set_tag, run, "why", Kind.FAILED.value)
         self._call(self._client.set_tag, run, "verdict", reason[:5000])
+        self._recall(trial)
+        note = self._note_of(trial, Verdict(Kind.FAILED, reason))
+        self._call(self._client.set_tag, run, NOTE, note)
         self._call(self._client.set_terminated, run, "FAILED")
         self._ended.add(trial)
+
+    def _recall(self, trial: int) -> None:
+        """Judge anew what an earlier process saw of a trial."""
+        state = None if trial in self._verdicts else self._store.last(trial)
+        if state:
+            # One of another version may not be readable; then the page keeps its last word only.
+            with contextlib.suppress(ValueError):
+                history = history_of(TrialConfig.model_validate_json(state["config"]), state)
+                self._verdicts[trial] = judged(history, self._spec.health)
+                self._rollbacks[trial] = history.rollbacks
 
     def _mend(self, config: TrialConfig, end: Callable[[], _End | None]) -> None:
         found = None if config.trial in self._ended else self._call(end)
@@ -360,8 +383,10 @@ class MlflowTracker:
             return
         result, reports = found
         self._open(config)
+        history = replace(history_of(config, None), rollbacks=result.rollbacks).extend(reports)
+        verdicts = judged(history, self._spec.health)
         for report in reports:
-            self._log(report)
+            self._log(report, verdicts[report.epoch])
         self._conclude(result)
 
     def _tag(self, trial: int, key: str, value: str) -> None:
@@ -369,7 +394,7 @@ class MlflowTracker:
             self._call(self._client.set_tag, self._runs[trial], key, value)
 
     def _note(self, text: str) -> None:
-        self._call(self._client.set_experiment_tag, self._experiment, "mlflow.note.content", text)
+        self._call(self._client.set_experiment_tag, self._experiment, NOTE, text)
         self._call(self._client.set_terminated, self._study_run, "FINISHED")
 
 
@@ -392,6 +417,30 @@ def experiment_link(spec: StudySpec, server: str) -> str:
     # Without the workflow type MLflow 3 opens its page for language models.
     view = f"workflowType=machine_learning&viewStateShareKey={LEADERBOARD}"
     return f"{server}/#/experiments/{found.experiment_id}/runs?{view}"
+
+
+def attach_report(spec: StudySpec, files: Sequence[Path], summary: str) -> str:
+    """Put a report into the run of the study, if that can be done.
+
+    Arguments:
+        spec: The study.
+        files: The page and its pictures.
+        summary: What the run's page says, in Markdown.
+
+    Returns:
+        Why it was not done; empty if it was.
+    """
+    try:
+        client = _client(spec.storage)
+        run = _study_run(client, _experiment(client, spec), spec, status="FINISHED")
+        for file in files:
+            client.log_artifact(run, str(file), "report")
+        client.set_tag(run, NOTE, summary[:MOST_OF_A_NOTE])
+    except Exception as error:  # noqa: BLE001
+        # The report is on the disk; a copy is worth no failure. MLflow lets the errors of its
+        # database and of the network through.
+        return (str(error) or type(error).__name__).splitlines()[0]
+    return ""
 
 
 def serve(
@@ -545,6 +594,32 @@ def _try_artifacts(server: str) -> None:
         raise OSError("it does not return the artifact that was written to it")
 
 
+def _study_run(
+    client: "MlflowClient", experiment: str, spec: StudySpec, *, status: str = "RUNNING"
+) -> str:
+    """The study's own run, which views of the trials leave out by its kind; made if there is none.
+
+    Arguments:
+        status: Of one that is made now.
+    """
+    found = client.search_runs([experiment], "tags.`tune_vae.kind` = 'study'")
+    if found:
+        return str(found[0].info.run_id)
+    tags = _common_tags(spec) | {"tune_vae.kind": "study"}
+    run = client.create_run(experiment, run_name=f"study {spec.name}", tags=tags)
+    client.log_text(run.info.run_id, masked(spec.text), "study.yaml")
+    client.update_run(run.info.run_id, status=status)
+    return str(run.info.run_id)
+
+
+def _common_tags(spec: StudySpec) -> dict[str, str]:
+    return {
+        "tune_vae.study": spec.name,
+        "mlflow.source.name": f"tune-vae search {spec.file}",
+        "mlflow.source.type": "LOCAL",
+    }
+
+
 def _run_name(config: TrialConfig) -> str:
     """At most some 22 characters: MLflow cuts what is longer."""
     number, slash, seed = config.label.partition("/")
@@ -564,21 +639,6 @@ def _short_decoder(config: TrialConfig) -> str:
     words = likelihood.split("_")
     short = likelihood[:5] if len(words) == 1 else "".join(word[0] for word in words)
     return f"{short}-{components.split(config.sigma)[0][:3]}" if config.sigma else short
-
-
-def _story(
-    spec: StudySpec,
-    trial: int,
-    rollbacks: Sequence[Rollback] = (),
-    verdict: Verdict | None = None,
-) -> dict[str, str]:
-    """Tags that tell what became of a trial: its note, and how often it was rolled back."""
-    end = f"**{verdict.kind.value}**: {verdict.reason}" if verdict else ""
-    # A trial that was lost again says so itself.
-    backs = [f"Rolled back: {back}" for back in rollbacks if str(back) not in end]
-    again = f"Train it again: `tune-vae train {spec.file} --trial {trial}`"
-    note = {"mlflow.note.content": "\n\n".join(filter(None, [end, *backs, again]))}
-    return note | ({"rollbacks": str(len(rollbacks))} if rollbacks else {})
 
 
 def _params(config: TrialConfig) -> dict[str, str]:

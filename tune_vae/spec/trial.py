@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 from tune_vae.science.elbo import beta_from_norm
 from tune_vae.spec import components
+from tune_vae.spec.knobs import KNOBS
 from tune_vae.spec.study import StudySpec
 from tune_vae.training.trainer import Member
 
@@ -160,6 +161,23 @@ class TrialConfig(BaseModel):
     def schedule_name(self) -> str:
         return components.split(self.schedule)[0]
 
+    @property
+    def settings(self) -> dict[str, float | str]:
+        """What was chosen for it, flat: numbers, names of components, and their arguments.
+
+        A knob that the trial does not have, such as the sigma mode of a Bernoulli, is left out.
+        """
+        flat: dict[str, float | str] = {}
+        for name in KNOBS:
+            value = getattr(self, name)
+            if isinstance(value, dict):
+                component, arguments = components.split(value)
+                flat[name] = component
+                flat |= {f"{name}.{key}": _plain(given) for key, given in arguments.items()}
+            elif value is not None:
+                flat[name] = float(value)
+        return flat
+
     def member(self) -> Member:
         """What the trainer needs of it."""
         return Member(
@@ -188,3 +206,8 @@ class TrialConfig(BaseModel):
 
 def _seed(of: str) -> int:
     return int.from_bytes(hashlib.blake2b(of.encode(), digest_size=6).digest(), "big")
+
+
+def _plain(argument: Any) -> float | str:
+    number = isinstance(argument, int | float) and not isinstance(argument, bool)
+    return float(argument) if number else str(argument)

@@ -64,6 +64,14 @@ def test_epoch_out_of_order_is_refused(epoch: int) -> None:
         history([report(1), report(2)]).add(report(epoch))
 
 
+def test_history_until_an_epoch_is_what_it_was_then() -> None:
+    whole = history(report(n) for n in range(1, 6))
+    then = whole.until(3)
+    assert then == history(report(n) for n in range(1, 4))
+    then.add(report(4, rate_nats=99.0))
+    assert [one.rate_nats for one in whole] == [8.0] * 5
+
+
 def test_history_is_finished_with_its_last_epoch() -> None:
     assert not history([report(1)], epochs=2).finished
     assert history([report(1), report(2)], epochs=2).finished

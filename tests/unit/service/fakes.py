@@ -53,6 +53,7 @@ class FakeTracker:
         self._diary = diary
         self.curves: dict[int, dict[int, EpochReport]] = {}
         self.rollbacks: dict[int, tuple[Rollback, ...]] = {}
+        self.verdicts: dict[int, dict[int, Verdict]] = {}
         self.results: list[TrialResult] = []
 
     def log(self, report: EpochReport, verdict: Verdict) -> None:
@@ -60,6 +61,7 @@ class FakeTracker:
         if report.epoch not in curve:
             self._diary.write(("log", report.trial, report.epoch))
             curve[report.epoch] = report
+        self.verdicts.setdefault(report.trial, {})[report.epoch] = verdict
 
     def roll_back(self, trial: int, rollbacks: Sequence[Rollback]) -> None:
         if self.rollbacks.get(trial) != tuple(rollbacks):

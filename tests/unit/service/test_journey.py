@@ -130,6 +130,22 @@ def test_finished_trial_is_committed_last_after_its_page_is_concluded(stage: Sta
     ]
 
 
+def test_resumed_trial_is_told_with_the_verdicts_it_had_at_the_time(
+    stage: Stage, undisturbed: Stage
+) -> None:
+    # Silent from the second epoch on, which the eighth proves.
+    for one in (stage, undisturbed):
+        one.limits = Limits(steps=24)
+    undisturbed.run(collapsing())
+    kinds = [verdict.kind for verdict in undisturbed.tracker.verdicts[0].values()]
+    assert len(set(kinds)) > 1, kinds
+    stage.run_until_killed(("commit", 0, len(kinds)), collapsing())
+    told = stage.tracker.verdicts[0]
+    stage.tracker.verdicts = {}
+    stage.run(collapsing())
+    assert stage.tracker.verdicts[0] == told == undisturbed.tracker.verdicts[0]
+
+
 def test_finished_trial_has_its_best_comparable_epoch_as_result(stage: Stage) -> None:
     stage.run(config())
     (result,) = stage.ledger.results

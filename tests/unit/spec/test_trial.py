@@ -139,6 +139,29 @@ def test_decoder_is_likelihood_and_sigma_mode_in_one_word(
     assert config(likelihood=likelihood, sigma=sigma).decoder == decoder
 
 
+def test_settings_are_flat_and_hold_every_knob_with_its_arguments() -> None:
+    settings = config(
+        likelihood={"discretized_gaussian": {}},
+        sigma={"fixed": {"sigma": 0.2}},
+        schedule={"linear": {"warmup": 0.25}},
+        beta_norm=0.5,
+        grad_clip=math.inf,
+    ).settings
+    assert settings["likelihood"] == "discretized_gaussian"
+    assert settings["likelihood.levels"] == 17.0
+    assert (settings["sigma"], settings["sigma.sigma"]) == ("fixed", 0.2)
+    assert (settings["schedule"], settings["schedule.warmup"]) == ("linear", 0.25)
+    assert (settings["beta_norm"], settings["latent_dim"]) == (0.5, 4.0)
+    assert settings["network.hidden"] == "[16]"
+    assert "grad_clip" not in settings
+    assert all(type(value) in (float, str) for value in settings.values())
+
+
+def test_setting_that_a_trial_does_not_have_is_left_out() -> None:
+    settings = config(likelihood={"bernoulli": {}}, sigma=None).settings
+    assert "sigma" not in settings
+
+
 def test_schedule_goes_by_its_name() -> None:
     assert config(schedule={"linear": {"warmup": 0.5}}).schedule_name == "linear"
 
