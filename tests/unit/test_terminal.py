@@ -589,6 +589,13 @@ class TestCheck:
             "mlp(hidden=[16], [16, 8])" in line for line in checked(digits, network=network)
         )
 
+    def test_examples_left_out_are_counted(self, digits: Splits) -> None:
+        whole = " ".join(" ".join(checked(digits)).split())
+        assert "left out" not in whole
+        few = " ".join(" ".join(checked(replace(digits, skipped=1234))).split())
+        mean = digits.train.double().mean() / 16
+        assert f"mean {mean:.3g}; 1,234 left out as broken" in few
+
     def test_facts_follow_from_study_and_data(self, digits: Splits) -> None:
         facts = facts_of(checked(digits, train="{epochs: 20, batch_size: 64}", seen=10))
         assert facts["data"].startswith(

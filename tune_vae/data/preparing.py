@@ -114,10 +114,9 @@ def _made(
     """
     ahead = iter(starts)
     failed: BaseException | None = None
-    # Threads, because Pillow lets go of the interpreter while it decodes and resizes. Of small
-    # pictures they make no more than some five at once. Processes would make more, but take a
-    # second to start, import the main module of the user, and outlive a killed parent, holding
-    # its lock.
+    # Threads, because Pillow lets go of the interpreter while it decodes and resizes. With small
+    # pictures they are worth five cores at most. Processes would be worth more, but take a second
+    # to start, import the user's main module, and outlive a killed parent, holding its lock.
     with ThreadPoolExecutor(_cores()) as pool:
 
         def begun(count: int) -> set[Future[_Chunk]]:

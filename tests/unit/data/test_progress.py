@@ -2,30 +2,29 @@
 
 import os
 import pty
-import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
 
 from tune_vae.data.progress import Progress, tell
 
-PROGRAM = """
-import time
-from tune_vae.data.progress import Progress, tell
-tell("begun")
-with Progress("decoding", 4000) as progress:
-    for _ in range(4):
-        time.sleep(0.11)
-        progress.advance(1000)
-"""
+
+def decode() -> None:
+    tell("begun")
+    with Progress("decoding", 4000) as progress:
+        for _ in range(4):
+            time.sleep(0.11)
+            progress.advance(1000)
 
 
-def test_terminal_shows_a_bar_and_is_clean_afterwards() -> None:
+def test_terminal_shows_a_bar_and_is_clean_afterwards(monkeypatch: pytest.MonkeyPatch) -> None:
     ours, theirs = pty.openpty()
-    with subprocess.Popen([sys.executable, "-c", PROGRAM], stderr=theirs) as program:
-        assert program.wait(60) == 0
-    os.close(theirs)
-    said = os.read(ours, 10_000).decode()
+    with open(theirs, "w") as terminal:
+        monkeypatch.setattr(sys, "__stderr__", terminal)
+        decode()
+        said = os.read(ours, 10_000).decode()
     os.close(ours)
     assert "begun" in said
     assert "1,000 of 4,000, 0 s left" in said
@@ -33,11 +32,11 @@ def test_terminal_shows_a_bar_and_is_clean_afterwards() -> None:
     assert said.count("\n") == 1
 
 
-def test_nothing_but_lines_goes_elsewhere() -> None:
-    run = subprocess.run(
-        [sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True
-    )
-    assert (run.stdout, run.stderr) == ("", "begun\n")
+def test_nothing_but_lines_goes_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with (tmp_path / "log").open("w") as log:
+        monkeypatch.setattr(sys, "__stderr__", log)
+        decode()
+    assert (tmp_path / "log").read_text() == "begun\n"
 
 
 @pytest.mark.parametrize(

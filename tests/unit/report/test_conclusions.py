@@ -197,7 +197,7 @@ def test_wobble_leaves_warm_up_and_values_that_are_not_finite_out() -> None:
 def test_doubts_name_the_wobble_and_the_seed() -> None:
     study = studies.tie()
     one, moves, not_samples = doubts(study)
-    assert one.startswith("One seed per trial")
+    assert one.startswith("One seed was run of each trial")
     measured = wobble(study)
     assert measured is not None
     steps = [abs(2 * 0.01), *[2 * 0.01] * 3]
