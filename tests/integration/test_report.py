@@ -74,7 +74,7 @@ def test_report_of_a_study_that_still_runs_is_printed_written_and_copied(
     out, err = capsys.readouterr()
     assert err == ""
     page = Path(searched.spec.storage.checkpoints).parent / "reports" / "small" / "index.html"
-    assert "Winner: trial" in out
+    assert "Best: trial" in out
     assert str(page) in out.replace("\n", "")
     assert "also in MLflow, at the run of the study" in out
     words = page.read_text()

@@ -344,7 +344,7 @@ def test_trial_without_a_rollback_has_no_word_of_one(place: Place) -> None:
 
 def test_mend_shows_a_rollback_that_a_kill_kept_from_the_page(place: Place) -> None:
     tracker = place.tracker()
-    tracker.mend(place.config(), replace(result(), rollbacks=(BACK,)), reports())
+    tracker.mend(place.config(), lambda: (replace(result(), rollbacks=(BACK,)), reports()))
     assert tracker.close()
     assert place.run().data.tags["rollbacks"] == "1"
     assert TOLD in place.run().data.tags["mlflow.note.content"]
@@ -426,7 +426,7 @@ def test_pruners_verdict_is_the_last_of_the_course(place: Place) -> None:
 def test_mend_judges_the_course_anew(place: Place) -> None:
     silent = [report(n, rate_nats=0.001 if n < 3 else 8.0, sigma=0.2) for n in range(1, 5)]
     tracker = place.tracker()
-    tracker.mend(place.config(), result(), silent)
+    tracker.mend(place.config(), lambda: (result(), silent))
     assert tracker.close()
     rows = [line.split(" | ")[:2] for line in note_of(place)[4:6]]
     assert rows == [["| 1–2", "warming up"], ["| 3–4", "healthy"]]

@@ -20,7 +20,7 @@ from tune_vae.service.results import StudyResults
 from tune_vae.service.rows import TrialRow
 from tune_vae.spec.study import StudySpec
 from tune_vae.spec.trial import TrialConfig
-from tune_vae.training.checkpoint import CheckpointStore
+from tune_vae.training.checkpoint import CheckpointStore, try_out
 
 __all__ = ["DataFacts", "Desk", "Ended", "Running", "Snapshot"]
 
@@ -84,6 +84,10 @@ class Desk:
         spec: The study.
         facts: Of its data.
         confirm: Whether only repeats of finalists are given out, and no trials.
+
+    Raises:
+        StorageError: The ledger or the place for checkpoints cannot be used.
+        StudyError: The study was begun with another space or other data.
     """
 
     def __init__(self, spec: StudySpec, facts: DataFacts, *, confirm: bool = False) -> None:
@@ -94,6 +98,8 @@ class Desk:
         spec.enable_imports()
         self._spec, self._confirm = spec, confirm
         self._beat_seconds = HEARTBEAT_SECONDS
+        # At once, whereas a training waits for a place that does not answer for a while.
+        try_out(spec.storage.checkpoints)
         self._store = CheckpointStore(spec.storage.checkpoints, spec.name)
         self._ledger = OptunaLedger(
             spec,

@@ -263,7 +263,7 @@ def test_checkpoints_of_another_study_of_that_name_or_torn_ones_are_left_out(
     made, rows = trained(few_digits, tmp_path)
     other = replace(rows[0], config=rows[0].config.model_copy(update={"lr": 0.5}))
     store = CheckpointStore(tmp_path / "checkpoints", made.name)
-    torn = store.path(1, "last")
+    torn = Path(store.files(1, "last")[0])
     torn.write_bytes(torn.read_bytes()[:1000])
     evidence = gather(made, results([other, rows[1]]))
     assert evidence.histories == {}
