@@ -180,8 +180,8 @@ def test_interrupted_repeat_is_taken_up_again_and_done_once(folder: Path, by: st
             study_name=f"{spec.name}/repeats", storage=spec.storage.ledger
         )._storage.set_trial_user_attr(row._trial_id, "owner", DEAD)
     ledger = open_ledger(spec)
-    assert ledger.ask_repeats(wanted, 2) == wanted[2:]
     assert ledger.ask_repeats(wanted, 2) == [pack[1]]
+    assert ledger.ask_repeats(wanted, 2) == wanted[2:]
     rows = {row.trial: row for row in results_of(spec).repeats}
     assert (rows[pack[1].trial].attempts, rows[pack[1].trial].epoch) == (2, 2)
     end(ledger, pack[1], 2.8, begun=2)
@@ -212,10 +212,8 @@ def test_repeat_that_two_processes_added_at_once_is_run_once(folder: Path) -> No
     spec = searched(folder)
     wanted = results_of(spec).wanted
     ledger = open_ledger(spec)
-    ledger._enqueue_repeats(wanted)
-    of_repeats = optuna.load_study(study_name=f"{spec.name}/repeats", storage=spec.storage.ledger)
-    for row in of_repeats.get_trials():
-        of_repeats.add_trial(row)
+    for config in wanted * 2:
+        ledger._add_repeat(config)
     done = []
     while pack := ledger.ask_repeats(wanted, 1):
         done += labels(pack)
@@ -224,6 +222,16 @@ def test_repeat_that_two_processes_added_at_once_is_run_once(folder: Path) -> No
     assert [row.ended for row in results_of(spec).repeats] == [True] * 4
     states = [row.state for row in optuna_rows(spec)]
     assert states == [TrialState.COMPLETE] * 4 + [TrialState.FAIL] * 4
+
+
+def test_repeats_that_were_wanted_and_never_begun_leave_no_trace(folder: Path) -> None:
+    spec = searched(folder)
+    many = results_of(spec.with_seeds(30, finalists=1)).wanted
+    ledger = open_ledger(spec)
+    for config in ledger.ask_repeats(many, 2) or []:
+        end(ledger, config, 2.0)
+    (finalist,) = results_of(spec).finalists
+    assert (len(finalist.repeats), finalist.ended) == (2, True)
 
 
 def test_repeat_that_collapses_or_breaks_has_ended_and_is_not_tried_again(folder: Path) -> None:

@@ -120,6 +120,9 @@ class Finalist:
     repeats: tuple[TrialRow, ...]
 
     def __str__(self) -> str:
+        if not self.ended:
+            ended = sum(row.ended for row in self.repeats)
+            return f"{ended} of {len(self.repeats)} repeats have ended"
         means = ", ".join(map(str, self.estimates))
         return f"{means} {self.basis}" if means else self.lost
 

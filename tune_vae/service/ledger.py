@@ -227,46 +227,50 @@ class OptunaLedger:
             size: Most trials of the pack.
         """
         with self._lock:
+            if self._repeats is None:
+                # Another machine may have begun with it.
+                self._repeats = _repeats_of(self._spec, self._storage)
             self._recover()
+            rows = self._repeat_rows()
+            begun = {origin(row) for row in rows}
+            waiting = {origin(row) for row in rows if row.state is TrialState.WAITING}
+            free = [one for one in wanted if one.trial in waiting or one.trial not in begun]
             pack: list[TrialConfig] = []
-            rows = self._enqueue_repeats(wanted)
-            for row in rows:
-                if row.state is not TrialState.WAITING:
-                    continue
-                config = TrialConfig.model_validate_json(row.user_attrs["config"])
-                of_pack = not pack or config.repeat_of == pack[0].repeat_of
-                if len(pack) < size and of_pack and self._take_repeat(row):
+            for config in free:
+                fits = not pack or config.repeat_of == pack[0].repeat_of
+                if fits and len(pack) < size and self._begin_repeat(config):
                     pack.append(config)
-            return pack if pack or self._runs_elsewhere(rows) else None
+            numbers = {config.trial for config in wanted}
+            left = [row for row in self._repeat_rows() if origin(row) in numbers]
+            return pack if pack or self._runs_elsewhere(left) else None
 
     @_patient
-    def _enqueue_repeats(self, wanted: Sequence[TrialConfig]) -> list[FrozenTrial]:
-        """Rows of these repeats; those that have none get one, with their finalist's parameters.
+    def _begin_repeat(self, config: TrialConfig) -> bool:
+        """Take the row of a repeat, adding it where there is none; False if another was faster."""
+        if not any(origin(row) == config.trial for row in self._repeat_rows()):
+            self._add_repeat(config)
+        return any(
+            self._take_repeat(row)
+            for row in self._repeat_rows()
+            if origin(row) == config.trial and row.state is TrialState.WAITING
+        )
 
-        Two processes may both do so; see `has_rival`.
-        """
+    def _add_repeat(self, config: TrialConfig) -> None:
+        # Two processes may both do so; see `has_rival`.
+        (finalist,) = (row for row in self._rows() if row.number == config.repeat_of)
         repeats = self._repeats or _repeats_of(self._spec, self._storage, create=True)
         assert repeats is not None
+        repeats.add_trial(
+            optuna.create_trial(
+                state=TrialState.WAITING,
+                params=finalist.params,
+                distributions=finalist.distributions,
+                user_attrs={"config": config.model_dump_json()},
+            )
+        )
         self._repeats = repeats
-        known = {origin(row) for row in self._repeat_rows()}
-        finalists = {row.number: row for row in self._rows()}
-        for config in wanted:
-            if config.repeat_of is not None and config.trial not in known:
-                finalist = finalists[config.repeat_of]
-                repeats.add_trial(
-                    optuna.create_trial(
-                        state=TrialState.WAITING,
-                        params=finalist.params,
-                        distributions=finalist.distributions,
-                        user_attrs={"config": config.model_dump_json()},
-                    )
-                )
-        numbers = {config.trial for config in wanted}
-        return [row for row in self._repeat_rows() if origin(row) in numbers]
 
-    @_patient
     def _take_repeat(self, row: FrozenTrial) -> bool:
-        """Begin a repeat, unless another machine was faster."""
         assert self._repeats is not None
         try:
             taken = self._storage.set_trial_state_values(row._trial_id, TrialState.RUNNING)

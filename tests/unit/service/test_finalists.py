@@ -164,6 +164,7 @@ def test_repeats_that_have_not_ended_are_not_averaged_and_not_lost() -> None:
     waiting = replace(whole.repeats[1], state="waiting", finished=False, kind="", values=())
     half = replace(whole, repeats=(whole.repeats[0], waiting))
     assert (half.ended, half.estimates, half.lost) == (False, (), "")
+    assert str(half) == "1 of 2 repeats have ended"
     assert whole.ended
 
 
