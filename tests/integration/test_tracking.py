@@ -439,7 +439,7 @@ def test_trial_that_broke_keeps_its_course_though_another_process_tells_its_end(
     first = place.tracker()
     tell(first, config, epochs=2)
     assert first.close()
-    state = {"theta": 0, "config": config.model_dump_json()}
+    state = {"theta": 0, "epoch": 2, "config": config.model_dump_json()}
     state |= {"reports": [one.to_dict() for one in reports(epochs=2)]}
     place.store.save_last(0, state)
     later = place.tracker()

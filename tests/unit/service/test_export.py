@@ -22,6 +22,7 @@ from tune_vae.service import export
 from tune_vae.service.rows import TrialRow
 from tune_vae.spec.trial import TrialConfig
 from tune_vae.training import checkpoint
+from tune_vae.training.trainer import build_vae
 
 FILES = ["README.md", "config.json", "metrics.json", "model.py", "model.safetensors"]
 
@@ -255,7 +256,7 @@ def test_model_that_cannot_be_traced_is_exported_without_its_module(
     monkeypatch.syspath_prepend(tmp_path)
     config = trial_config(network={"own_networks:Own": {}}, epochs=1)
     # What follows is about tracing, not about training.
-    vae = api._build(config)
+    vae = build_vae(config.member(), config.shape)
     weights = {name: torch.rand(value.shape) for name, value in vae.named_parameters()}
     theta = torch.cat([value.flatten() for value in weights.values()])
     state = {
