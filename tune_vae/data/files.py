@@ -73,10 +73,10 @@ def find(
     return [file for file in found if file]
 
 
-def stamp(file: Path) -> str:
+def stamp(file: str | Path) -> str:
     """Size and time of change, which stand for the contents of a file too large to be read."""
     try:
-        found = file.stat()
+        found = os.stat(file)
     except OSError:
         # It will be missed by the one who reads it.
         return "absent"

@@ -1,7 +1,6 @@
 """Faces of celebrities, aligned by their eyes."""
 
 import os
-import re
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -88,10 +87,14 @@ class Celeba(Dataset):
         )
 
 
+def _words(line: str) -> list[str]:
+    return line.replace(",", " ").split()
+
+
 def _rows(file: Path) -> dict[str, list[str]]:
     """What a list says of each picture, by the picture's name."""
     with reading(file):
-        lines = [re.split(r"[\s,]+", line.strip()) for line in file.read_text().splitlines()]
+        lines = [words for line in file.read_text().splitlines() if (words := _words(line))]
         rows = {name: rest for name, *rest in lines if name.endswith(".jpg")}
         width = max(map(len, rows.values()), default=0)
         strange = [rest for rest in rows.values() if len(rest) != width]
@@ -110,7 +113,7 @@ def _labels(file: Path, attribute: str, names: list[str]) -> Tensor:
             stated = int(lines.pop(0))
             if stated != len(rows):
                 raise ValueError(f"it states {stated:,} pictures, but lists {len(rows):,}")
-        headings = [name for name in re.split(r"[\s,]+", lines[0].strip()) if name != "image_id"]
+        headings = [name for name in _words(lines[0]) if name != "image_id"]
         if attribute not in headings:
             raise DataError(
                 f"{file} has no attribute `{attribute}`; it has: {', '.join(headings)}"
