@@ -14,7 +14,7 @@ from tune_vae.service.rows import TrialRow
 def row(trial: int, *values: float, kind: str = "healthy", state: str = "ended") -> TrialRow:
     """A row of a study; finished if it has values."""
     return TrialRow(
-        config=trial_config(trial),
+        config=trial_config(trial, lr=1e-3 * (trial + 1)),
         state=state,
         finished=bool(values),
         kind=kind if state == "ended" else "",
