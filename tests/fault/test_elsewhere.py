@@ -52,7 +52,7 @@ def test_study_goes_on_on_another_machine_that_has_only_the_stores(
     )
 
     def rows() -> dict[int, TrialRow]:
-        return {row.trial: row for row in read_rows(here.spec) or []}
+        return {row.trial: row for row in read_rows(there.spec) or []}
 
     process = here.search()
     try:
