@@ -1079,8 +1079,11 @@ def test_problems_of_sampler_and_pruner_are_found_before_the_search(
         "sqlite:////dev/null/none.db",
     ],
 )
-def test_storage_that_cannot_be_opened_is_told_at_once_without_its_password(url: str) -> None:
-    spec = study(storage={"ledger": url})
+def test_storage_that_cannot_be_opened_is_told_at_once_without_its_password(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TUNE_VAE_LEDGER", url)
+    spec = study()
     begin = time.monotonic()
     with pytest.raises(StorageError) as caught:
         open_ledger(spec)

@@ -1,12 +1,13 @@
 """What the command line does, as functions; whatever needs Ray is tested in integration."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.unit.spec.studies import study
+from tests.unit.spec.studies import study, text
 from tune_vae import api
 from tune_vae.data import Splits
 from tune_vae.errors import StudyError, StudyFileError
@@ -116,3 +117,19 @@ def test_trial_of_a_study_that_was_never_begun_is_not_found(folder: Path) -> Non
         with pytest.raises(StudyError, match="study `tiny` has not begun"):
             call(study())
     assert list(folder.iterdir()) == []
+
+
+def test_fork_is_the_changed_study_under_another_name_beside_it(tmp_path: Path) -> None:
+    file = tmp_path / "tiny.yaml"
+    file.write_text("# Mine.\n" + text(train="{epochs: 7}"), encoding="utf-8")
+    spec = StudySpec.load(file)
+    forks = {api.fork(spec, "tiny-2") for _ in range(2)}
+    assert forks == {tmp_path / "tiny-2.yaml"}
+    forked = StudySpec.load(forks.pop())
+    assert forked == replace(spec, name="tiny-2")
+    assert forked.text.startswith("# Mine.\n")
+    assert StudySpec.load(file) == spec
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["tiny-2.yaml", "tiny.yaml"]
+    (tmp_path / "tiny-2.yaml").write_text(text(study="tiny-2"))
+    with pytest.raises(StudyError, match=r"tiny-2\.yaml is there and holds another study"):
+        api.fork(spec, "tiny-2")

@@ -571,8 +571,9 @@ def read_rows(spec: StudySpec) -> list[TrialRow] | None:
         StorageError: The storage cannot be opened.
     """
     try:
-        # Optuna would create what is missing.
-        if not databases.has_table(spec.storage.ledger, "studies"):
+        # Optuna would create what is missing, and disturb a search that is creating it; this is
+        # the last of its tables.
+        if not databases.has_table(spec.storage.ledger, "alembic_version"):
             return None
         study = optuna.load_study(
             study_name=spec.name, storage=_storage(spec.storage.ledger), sampler=None
