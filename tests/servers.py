@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import sqlalchemy
 
-__all__ = ["Postgres", "bucket", "mlflow_server", "postgres"]
+__all__ = ["Postgres", "bucket", "connect", "mlflow_server", "postgres"]
 
 PASSWORD = "hunter2&co"
 """In an URL it is written `hunter2%26co`."""
@@ -25,6 +26,11 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def connect(url: str) -> sqlalchemy.Connection:
+    """A connection that is closed for good when it is closed."""
+    return sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool).connect()
 
 
 @dataclass(frozen=True)

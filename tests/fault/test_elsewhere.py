@@ -10,7 +10,7 @@ from mlflow import MlflowClient
 
 from tests.fault.test_kill import SMALL
 from tests.searching import Workplace, kill, wait_until
-from tests.servers import Postgres
+from tests.servers import Postgres, connect
 from tests.stores import MLFLOW_WARNINGS
 from tune_vae.service.ledger import read_rows
 from tune_vae.service.results import TrialRow
@@ -119,7 +119,7 @@ def assert_no_password(place: Workplace, folder: Path, ledger: str) -> None:
     for file in folder.rglob("*"):
         if file.is_file():
             assert b"hunter" not in file.read_bytes(), file
-    with sqlalchemy.create_engine(ledger).connect() as connection:
+    with connect(ledger) as connection:
         for table in sqlalchemy.inspect(connection).get_table_names():
             rows = connection.exec_driver_sql(f"SELECT * FROM {table}").all()
             assert "hunter" not in repr(rows), table

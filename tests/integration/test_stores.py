@@ -18,7 +18,7 @@ from tests.integration.elsewhere import (
     search_all,
     search_here_and_elsewhere,
 )
-from tests.servers import Postgres
+from tests.servers import Postgres, connect
 from tests.stores import MLFLOW_WARNINGS
 from tests.trials import study
 from tune_vae import api
@@ -66,7 +66,7 @@ def test_stores_of_a_running_study_are_tried_and_left_as_they_were(folder: Path)
     assert reports["ledger"].words.startswith("written, read and cleaned up")
     assert reports["checkpoints"].words.startswith("written, listed, read and removed")
     assert files_below(folder) == before
-    with sqlalchemy.create_engine(spec.storage.ledger).connect() as connection:
+    with connect(spec.storage.ledger) as connection:
         assert not [t for t in sqlalchemy.inspect(connection).get_table_names() if "check" in t]
 
 
@@ -164,7 +164,7 @@ def test_postgresql_is_tried_with_its_clock_and_without_showing_its_password(
     assert "written, read and cleaned up; clocks agree" in report.words
     # Only by this machine's own name for itself.
     assert not report.shared
-    with sqlalchemy.create_engine(url).connect() as connection:
+    with connect(url) as connection:
         assert sqlalchemy.inspect(connection).get_table_names() == []
 
 
@@ -298,7 +298,7 @@ def test_beats_are_compared_in_one_time_zone(pg_ledger: str) -> None:
         "trial_heartbeats h JOIN trials t ON t.trial_id = h.trial_id JOIN studies s ON "
         "s.study_id = t.study_id WHERE s.study_name = 'zones'"
     )
-    with sqlalchemy.create_engine(pg_ledger).connect() as connection:
+    with connect(pg_ledger) as connection:
         age = float(connection.exec_driver_sql(query).scalar_one())
     assert abs(age) < ledger.GRACE_SECONDS / 2
 
@@ -313,5 +313,5 @@ def test_study_is_shown_from_postgresql_and_is_none_before_it_began(pg_ledger: s
 def test_new_database_is_only_looked_at_before_a_study_begins(postgres: Postgres) -> None:
     url = postgres.create("untouched")
     assert read_rows(on(url, "none")) is None
-    with sqlalchemy.create_engine(url).connect() as connection:
+    with connect(url) as connection:
         assert sqlalchemy.inspect(connection).get_table_names() == []
