@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy
+from mlflow import MlflowClient
+from mlflow.store.artifact.mlflow_artifacts_repo import MlflowArtifactsRepository
 
 from tests.integration.elsewhere import (
     dying_owner,
@@ -240,6 +242,12 @@ def test_mlflow_server_is_tried_with_its_artifacts(mlflow_server: str, tmp_path:
     assert report.works, report.words
     assert "an artifact written, listed, read and removed; clocks agree" in report.words
     assert "other machines do not reach it under this name" in report.words
+    assert MlflowArtifactsRepository("mlflow-artifacts:/", mlflow_server).list_artifacts() == []
+    # One that leaves artifacts to whoever writes them.
+    client = MlflowClient(mlflow_server)
+    client.create_experiment("own", artifact_location=str(tmp_path))
+    report = found(tracking=mlflow_server)["MLflow"]
+    assert f"each machine writes to {tmp_path}, which is another folder on each" in report.words
     port = mlflow_server.rpartition(":")[2]
     broken = found(tracking=f"http://me:hunter2@127.0.0.1:{int(port) + 1}")["MLflow"]
     assert not broken.works

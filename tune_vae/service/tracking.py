@@ -494,8 +494,10 @@ def try_server(storage: Storage) -> tuple[float, str]:
     try:
         answer = http_request(address, "/health", "GET", max_retries=0, timeout=SERVER_SECONDS)
         clock = parsedate_to_datetime(answer.headers["Date"]).timestamp()
-        (first,) = client.search_experiments(max_results=1, order_by=["creation_time ASC"])
-        root = str(first.artifact_location)
+        newest = client.search_experiments(max_results=2, order_by=["creation_time DESC"])
+        # `0` is the one that MLflow makes itself, maybe when the database had no server yet.
+        roots = [str(one.artifact_location) for one in newest if one.experiment_id != "0"]
+        root = roots[0] if roots else "mlflow-artifacts:/"
         if root.startswith("mlflow-artifacts:"):
             _try_artifacts(storage.tracking)
     except Exception as error:  # noqa: BLE001
