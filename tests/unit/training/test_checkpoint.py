@@ -214,6 +214,17 @@ def test_newer_attempt_counts_whatever_an_older_one_writes_afterwards(tmp_path: 
     assert best["config"] == "newer"
 
 
+def test_attempt_that_begins_to_write_late_removes_nothing_of_a_newer_one(tmp_path: Path) -> None:
+    newer = CheckpointStore(tmp_path, "study", {0: 10})
+    for epoch in (3, 4):
+        newer.save_last(0, checkpoint(epoch))
+    late = CheckpointStore(tmp_path, "study", {0: 9})
+    for epoch in (3, 4, 5):
+        late.save_last(0, checkpoint(epoch))
+    kept = {f"study/00000/last-10-{epoch}.pt" for epoch in ("0003", "0004")}
+    assert kept <= set(names(tmp_path))
+
+
 def test_new_owner_clears_what_the_one_before_left(tmp_path: Path) -> None:
     older = CheckpointStore(tmp_path, "study", {0: 1})
     for epoch in (1, 2):
