@@ -12,9 +12,11 @@ from tests.factories import report
 from tests.stores import MLFLOW_WARNINGS
 from tests.trials import DIGEST, LEVELS, SHAPE, study
 from tests.unit.training.test_checkpoint import checkpoint
+from tune_vae.errors import StorageError
 from tune_vae.science.health import Kind, Verdict
 from tune_vae.service.desk import DataFacts, Desk
 from tune_vae.service.journey import TrialResult
+from tune_vae.service.ledger import read_rows
 from tune_vae.spec.study import StudySpec
 from tune_vae.spec.trial import TrialConfig
 from tune_vae.training.checkpoint import CheckpointStore, load
@@ -121,6 +123,16 @@ def test_kill_between_the_end_of_a_trial_and_its_plain_name_is_made_good(place: 
         # The other one goes on.
         assert store.unpublished() == {1}
         assert load(store.path(0, "best.pt"))["epoch"] == config.epochs
+
+
+def test_place_for_checkpoints_that_cannot_be_used_is_told_before_anything_is_written(
+    place: Path,
+) -> None:
+    (place / "checkpoints").write_text("a file where the folder should be")
+    spec = study(place)
+    with pytest.raises(StorageError, match=r"cannot use .*/checkpoints"):
+        Desk(spec, DataFacts(SHAPE, LEVELS, DIGEST))
+    assert read_rows(spec) is None
 
 
 def save_and_report(desk: Desk, spec: StudySpec, config: TrialConfig) -> None:

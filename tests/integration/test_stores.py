@@ -224,6 +224,7 @@ def _with_ledger(spec: StudySpec, url: str) -> StudySpec:
 def test_server_that_accepts_no_connection_is_told_in_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    pytest.importorskip("psycopg", reason="needs tune-vae[postgresql]")
     monkeypatch.setattr(databases, "CONNECT_SECONDS", 2)
     with socket.socket() as silent:
         # It listens and never says a word.

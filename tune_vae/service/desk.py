@@ -19,7 +19,7 @@ from tune_vae.service.journey import Decision, TrialResult, conclusion, history_
 from tune_vae.service.results import StudyResults, TrialRow
 from tune_vae.spec.study import StudySpec
 from tune_vae.spec.trial import TrialConfig
-from tune_vae.training.checkpoint import CheckpointStore
+from tune_vae.training.checkpoint import CheckpointStore, try_out
 
 __all__ = ["DataFacts", "Desk", "Ended", "Running", "Snapshot"]
 
@@ -81,6 +81,10 @@ class Desk:
     Arguments:
         spec: The study.
         facts: Of its data.
+
+    Raises:
+        StorageError: The ledger or the place for checkpoints cannot be used.
+        StudyError: The study was begun with another space or other data.
     """
 
     def __init__(self, spec: StudySpec, facts: DataFacts) -> None:
@@ -90,6 +94,8 @@ class Desk:
 
         self._spec = spec
         self._beat_seconds = HEARTBEAT_SECONDS
+        # At once, whereas a training waits for a place that does not answer for a while.
+        try_out(spec.storage.checkpoints)
         self._store = CheckpointStore(spec.storage.checkpoints, spec.name)
         self._ledger = OptunaLedger(
             spec, shape=facts.shape, levels=facts.levels, digest=facts.digest
