@@ -159,17 +159,17 @@ def fork(spec: StudySpec, name: str) -> Path:
         StudyError: It cannot be the name of a study, or such a file holds something else.
     """
     try:
-        text = spec.renamed(name)
+        content = spec.renamed(name).encode()
     except StudyFileError as error:
         raise StudyError(str(error)) from None
     file = Path(spec.file).with_name(f"{name}.yaml")
-    if file.exists() and file.read_text(encoding="utf-8") != text:
+    if file.exists() and file.read_bytes() != content:
         raise StudyError(
             f"{file} is there and holds another study. Choose another name for the fork, or go on "
             f"with that one: tune-vae search {file}"
         )
     partial = file.with_name(f".{file.name}.partial")
-    partial.write_text(text, encoding="utf-8")
+    partial.write_bytes(content)
     partial.replace(file)
     return file
 

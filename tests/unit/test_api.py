@@ -121,13 +121,14 @@ def test_trial_of_a_study_that_was_never_begun_is_not_found(folder: Path) -> Non
 
 def test_fork_is_the_changed_study_under_another_name_beside_it(tmp_path: Path) -> None:
     file = tmp_path / "tiny.yaml"
-    file.write_text("# Mine.\n" + text(train="{epochs: 7}"), encoding="utf-8")
+    # Also with the line ends of another system.
+    file.write_bytes(("# Mine.\n" + text(train="{epochs: 7}")).replace("\n", "\r\n").encode())
     spec = StudySpec.load(file)
     forks = {api.fork(spec, "tiny-2") for _ in range(2)}
     assert forks == {tmp_path / "tiny-2.yaml"}
     forked = StudySpec.load(forks.pop())
     assert forked == replace(spec, name="tiny-2")
-    assert forked.text.startswith("# Mine.\n")
+    assert forked.text.startswith("# Mine.\r\n")
     assert StudySpec.load(file) == spec
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["tiny-2.yaml", "tiny.yaml"]
     (tmp_path / "tiny-2.yaml").write_text(text(study="tiny-2"))
