@@ -391,7 +391,7 @@ def test_page_of_a_running_trial_says_how_it_is_doing(place: Place) -> None:
     tell(tracker, place.config(), epochs=2)
     assert tracker.close()
     head, *rest = note_of(place)
-    assert head == "**warming_up**: KL weight 0.9 of 1"
+    assert head == "**warming up**: KL weight 0.9 of 1"
     assert "| 1–2 | warming up | KL weight 0.9 of 1 |" in rest
 
 

@@ -251,7 +251,11 @@ def _samples(evidence: Evidence) -> Iterator[Finding]:
         )
     distance = nearest.appraisal["sample_distance"]
     if nearest.trial == subject.trial:
-        yield Finding(f"Its samples are the nearest to real ones, too ({distance:.3g}).", beside)
+        yield Finding(
+            f"The samples of trial {subject.trial} are the nearest to real ones, too "
+            f"({distance:.3g}).",
+            beside,
+        )
     elif "sample_distance" in subject.appraisal:
         yield Finding(
             f"If samples are what you want, look at trial {nearest.trial}.",

@@ -260,7 +260,6 @@ def _table_row(evidence: Evidence, row: TrialRow) -> dict[str, Any]:
         "decoder": config.decoder,
         "schedule": config.schedule_name,
         "lr": f"{config.lr:.2g}",
-        "command": f"tune-vae train {evidence.spec.file} --trial {row.trial}",
     }
 
 

@@ -290,7 +290,10 @@ class MlflowTracker:
         """What a trial's page says: the verdict that is given, or its latest, and all before."""
         verdicts = self._verdicts.get(trial, {})
         latest = verdict or (verdicts[max(verdicts)] if verdicts else None)
-        head = f"**{latest.kind.value}**: {latest.reason[:MOST_OF_A_SENTENCE]}" if latest else ""
+        head = ""
+        if latest:
+            word = latest.kind.value.replace("_", " ")
+            head = f"**{word}**: {latest.reason[:MOST_OF_A_SENTENCE]}"
         # A trial that was lost again says so itself.
         backs = [str(back) for back in self._rollbacks.get(trial, ()) if str(back) not in head]
         parts = [

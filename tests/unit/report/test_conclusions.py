@@ -156,6 +156,12 @@ def test_winner_that_is_a_constant_of_the_literature_is_told() -> None:
     assert any(sentence.endswith("are behind the best: another +1.") for sentence in sentences)
 
 
+def test_winner_whose_samples_are_the_nearest_is_told_so() -> None:
+    rows = [finished(0, 3.0, distance=7.0), finished(1, 4.0, distance=8.0)]
+    sentences = told(evidence(rows))
+    assert "The samples of trial 0 are the nearest to real ones, too (7)." in sentences
+
+
 def test_rank_correlation_with_samples_is_that_of_the_trials() -> None:
     rows = [finished(n, 3.0 + 0.1 * n, distance=50.0 - n) for n in range(9)]
     assert any(
