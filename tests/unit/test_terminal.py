@@ -697,7 +697,7 @@ class TestNote:
         )
 
     def test_regions_stand_below(self) -> None:
-        _, blank, region = self.note(results(*COLLAPSED_ABOVE)).splitlines()
+        *_, blank, region = self.note(results(*COLLAPSED_ABOVE)).splitlines()
         assert (blank, region) == ("", f"- {REGION}")
 
     def test_front_and_lack_of_a_winner_are_told(self) -> None:
