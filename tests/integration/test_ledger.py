@@ -745,10 +745,15 @@ def test_death_while_a_point_is_passed_over_loses_nothing(
 
     spec = study(folder, budget={"trials": 6})
     ledger, begun = open_ledger(spec, POINTS), []
-    with monkeypatch.context() as patched, pytest.raises(Killed):
-        patched.setattr(owner, call, die)
+
+    def begin_all() -> None:
         for _ in range(6):
             begun.append(one(ledger.ask_pack(1)))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(owner, call, die)
+        with pytest.raises(Killed):
+            begin_all()
     torn = rows_of(spec)[-1]
     assert torn.state is TrialState.RUNNING
     for number in range(torn.number + 1):
