@@ -37,7 +37,7 @@ from tune_vae.service.rows import TrialRow
 from tune_vae.spec import components
 from tune_vae.spec.components import ComponentError
 from tune_vae.spec.soundness import faults
-from tune_vae.spec.study import StudySpec, is_url
+from tune_vae.spec.study import StudySpec, has_scale, is_url
 from tune_vae.spec.trial import TrialConfig
 from tune_vae.training import checkpoint
 from tune_vae.training.lifting import obstacle
@@ -636,16 +636,20 @@ def _models(spec: StudySpec, data: Splits) -> list[TrialConfig]:
     """A configuration for each kind of model in the space."""
     first = {name: next(node.examples()) for name, node in spec.knobs.items()}
     parts = ("network", "latent_dim", "likelihood", "sigma", "prior")
+    chosen = [
+        dict(zip(parts, model, strict=True))
+        for model in itertools.product(*(spec.knobs[part].examples() for part in parts))
+    ]
     return [
         TrialConfig.of(
             spec,
-            first | dict(zip(parts, model, strict=True)),
+            first | model | ({} if has_scale(model["likelihood"]) else {"sigma": None}),
             trial=0,
             shape=data.shape,
             levels=data.levels,
             classes=data.classes,
         )
-        for model in itertools.product(*(spec.knobs[part].examples() for part in parts))
+        for model in chosen
     ]
 
 
