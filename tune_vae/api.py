@@ -214,7 +214,7 @@ def _collapse_points(spec: StudySpec, data: Splits) -> CollapsePoints | None:
     if not spec.health.foretold or spec.conditional or data.levels is None:
         return None
     # From everywhere, because they may be sorted.
-    x_nCHW = data.train[:: max(1, len(data.train) // EXAMPLES)][:EXAMPLES]
+    x_nCHW = data.train[:: math.ceil(len(data.train) / EXAMPLES)]
     return collapse_points(scale(x_nCHW, data.levels))
 
 

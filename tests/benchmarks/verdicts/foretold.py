@@ -4,6 +4,7 @@ python -m tests.benchmarks.verdicts.foretold --root FOLDER_OF_FASHION_MNIST
 """
 
 import argparse
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -35,7 +36,7 @@ def ratios(runs: Sequence[Run], data: Mapping[str, Splits]) -> list[Ratio]:
     """Of the runs on these data whose decoder has a collapse point."""
     points = {}
     for name, splits in data.items():
-        spread = splits.train[:: max(1, len(splits.train) // EXAMPLES)][:EXAMPLES]
+        spread = splits.train[:: math.ceil(len(splits.train) / EXAMPLES)]
         points[name] = collapse_points(scale(spread, splits.levels))
     found = []
     for run in runs:
