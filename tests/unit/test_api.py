@@ -119,6 +119,15 @@ def test_check_says_beyond_which_beta_norm_each_decoder_is_dead() -> None:
     assert 0 < 4 * low == pytest.approx(high)
 
 
+def test_collapse_point_is_that_of_all_classes_of_sorted_data(few_digits: Splits) -> None:
+    halves = torch.zeros(4000, 1, 8, 8, dtype=torch.uint8)
+    halves[2500:] = few_digits.levels - 1
+    points = api._collapse_points(study(), replace(few_digits, train=halves))
+    assert points is not None
+    assert points.variance == pytest.approx(0.625 * 0.375)
+    assert points.gaussian == pytest.approx(64 * 0.625 * 0.375)
+
+
 @pytest.mark.parametrize(
     "changes",
     [
