@@ -7,8 +7,8 @@ when they are called.
 import itertools
 import math
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,16 +26,18 @@ from tune_vae.errors import (
     TrialNotFoundError,
     TuneVaeError,
 )
+from tune_vae.science.collapse_point import EXAMPLES, CollapsePoints, collapse_points
 from tune_vae.science.health import Limits, Verdict, judge
 from tune_vae.science.history import EpochReport, History
 from tune_vae.science.vae import VAE
+from tune_vae.service.foretold import dead_beyond
 from tune_vae.service.journey import checkpoint_of, history_of, may_roll_back, roll_back
 from tune_vae.service.results import StudyResults
 from tune_vae.service.rows import TrialRow
 from tune_vae.spec import components
 from tune_vae.spec.components import ComponentError
 from tune_vae.spec.soundness import faults
-from tune_vae.spec.study import StudySpec, is_url
+from tune_vae.spec.study import StudySpec, has_scale, is_url
 from tune_vae.spec.trial import TrialConfig
 from tune_vae.training import checkpoint
 from tune_vae.training.lifting import obstacle
@@ -82,6 +84,8 @@ class CheckReport:
         step_seconds: Time of one optimiser step of the first model, measured here.
         seen: Trials of this study that exist already.
         stores: Where the study lives, each tried out.
+        dead_beyond: For decoders of which it is known, the least and the largest beta_norm beyond
+            which a point is dead by the spectrum of the data and not trained.
     """
 
     spec: StudySpec
@@ -91,6 +95,7 @@ class CheckReport:
     step_seconds: float
     seen: int
     stores: tuple["StoreReport", ...]
+    dead_beyond: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -127,7 +132,20 @@ def check(spec: StudySpec) -> CheckReport:
         step_seconds=_step_seconds(configs[0], data),
         seen=len(rows),
         stores=stores,
+        dead_beyond=_dead_beyond(spec, data, configs),
     )
+
+
+def _dead_beyond(
+    spec: StudySpec, data: Splits, models: Sequence[TrialConfig]
+) -> dict[str, tuple[float, float]]:
+    points, limits = _collapse_points(spec, data), dict[str, tuple[float, float]]()
+    for config in models:
+        limit = dead_beyond(config, points, factor=spec.health.foretold)
+        if limit is not None:
+            low, high = limits.get(config.decoder, (limit, limit))
+            limits[config.decoder] = min(low, limit), max(high, limit)
+    return limits
 
 
 def search(
@@ -188,7 +206,16 @@ def _facts(spec: StudySpec) -> "DataFacts":
 
     data = _sound_data(spec)
     digest = data.digest(labelled=spec.conditional)
-    return DataFacts(data.shape, data.levels, digest, data.classes)
+    return DataFacts(data.shape, data.levels, digest, data.classes, _collapse_points(spec, data))
+
+
+def _collapse_points(spec: StudySpec, data: Splits) -> CollapsePoints | None:
+    """Of a study's data, if any of its configurations can be foretold dead by them."""
+    if not spec.health.foretold or spec.conditional or data.levels is None:
+        return None
+    # From everywhere, because they may be sorted.
+    x_nCHW = data.train[:: math.ceil(len(data.train) / EXAMPLES)]
+    return collapse_points(scale(x_nCHW, data.levels))
 
 
 def fork(spec: StudySpec, name: str) -> Path:
@@ -231,7 +258,9 @@ def results(spec: StudySpec) -> StudyResults:
         raise StudyError(
             f"study `{spec.name}` has not begun: run `tune-vae search {spec.file}` first"
         )
-    return StudyResults.of(spec, rows)
+    from tune_vae.service.ledger import read_foretold
+
+    return StudyResults.of(spec, rows, foretold=read_foretold(spec))
 
 
 def report(spec: StudySpec, to: Path | None = None) -> tuple["Written", str]:
@@ -607,16 +636,20 @@ def _models(spec: StudySpec, data: Splits) -> list[TrialConfig]:
     """A configuration for each kind of model in the space."""
     first = {name: next(node.examples()) for name, node in spec.knobs.items()}
     parts = ("network", "latent_dim", "likelihood", "sigma", "prior")
+    chosen = [
+        dict(zip(parts, model, strict=True))
+        for model in itertools.product(*(spec.knobs[part].examples() for part in parts))
+    ]
     return [
         TrialConfig.of(
             spec,
-            first | dict(zip(parts, model, strict=True)),
+            first | model | ({} if has_scale(model["likelihood"]) else {"sigma": None}),
             trial=0,
             shape=data.shape,
             levels=data.levels,
             classes=data.classes,
         )
-        for model in itertools.product(*(spec.knobs[part].examples() for part in parts))
+        for model in chosen
     ]
 
 

@@ -25,6 +25,7 @@ from rich.text import Text
 from tune_vae.errors import Problem, StudyFileError, TuneVaeError, masked
 from tune_vae.science.health import Kind
 from tune_vae.service.certainty import certainty
+from tune_vae.service.foretold import passed_over
 from tune_vae.service.palette import SIGNS
 from tune_vae.service.regions import regions
 from tune_vae.service.remedy import remedy
@@ -290,6 +291,12 @@ def _counts(results: "StudyResults") -> Text:
     return Text.from_markup("  ".join(parts) or "[dim]no trial has ended yet[/]")
 
 
+def _show_foretold(out: Console, results: "StudyResults") -> None:
+    told = passed_over(results.foretold)
+    if told:
+        out.print(f"[dim]{told}[/]")
+
+
 def _best_line(results: "StudyResults") -> str:
     if not results.front:
         return ""
@@ -347,6 +354,7 @@ def show_results(out: Console, results: "StudyResults", spec: "StudySpec") -> No
         out.print(certainty(results))
     out.print()
     out.print(_counts(results), f"[dim]of {results.planned} trials[/]")
+    _show_foretold(out, results)
     _next_steps(out, results, spec)
 
 
@@ -569,6 +577,7 @@ def show_status(out: Console, results: "StudyResults", spec: "StudySpec") -> Non
         done = sum(row.ended for row in results.repeats)
         out.print(f"{done}/{len(results.repeats)} repeats of finalists ended")
     out.print(_counts(results))
+    _show_foretold(out, results)
     for row in running:
         attempt = f" · attempt {row.attempts}" if row.attempts > 1 else ""
         out.print(
@@ -641,6 +650,7 @@ def show_check(out: Console, report: "CheckReport") -> None:
             "stops": f"collapse: rate < {spec.health.rate_nats:g} nats for {spec.health.steps} "
             f"steps at full KL weight · not finite: {_losses(spec)} · by value: "
             f"{next(iter(spec.pruner))}",
+            **_foretold_fact(report),
             **_first_trials(report),
             "objective": f"minimise {', '.join(spec.objective)}",
             **_store_facts(report),
@@ -672,6 +682,21 @@ def _store_facts(report: "CheckReport") -> dict[str, str]:
     else:
         facts["elsewhere"] = "another machine could go on with this study by the same command"
     return facts
+
+
+def _foretold_fact(report: "CheckReport") -> dict[str, str]:
+    """From where on points are dead by the spectrum of the data, and not trained."""
+    limits = ", ".join(
+        f"{_brief_span(low, high)} of {decoder}"
+        for decoder, (low, high) in report.dead_beyond.items()
+    )
+    factor = f"{report.spec.health.foretold:g} times the collapse point of these data"
+    return {"not trained": f"beta_norm above {limits}: {factor}"} if limits else {}
+
+
+def _brief_span(low: float, high: float) -> str:
+    brief_low, brief_high = f"{low:.3g}", f"{high:.3g}"
+    return brief_low if brief_low == brief_high else f"{brief_low} … {brief_high}"
 
 
 def _first_trials(report: "CheckReport") -> dict[str, str]:

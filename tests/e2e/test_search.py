@@ -55,6 +55,7 @@ sampler: RandomSampler
 pruner: NopPruner
 train: {epochs: 30, batch_size: 32, pack: 4, seed: 2}
 budget: {trials: 8}
+health: {foretold: 0}
 """
 
 BROKEN = """

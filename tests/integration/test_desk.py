@@ -12,6 +12,7 @@ from tests.factories import report
 from tests.stores import MLFLOW_WARNINGS
 from tests.trials import DIGEST, LEVELS, SHAPE, study
 from tests.unit.training.test_checkpoint import checkpoint
+from tune_vae import api
 from tune_vae.errors import StorageError
 from tune_vae.science.health import Kind, Verdict
 from tune_vae.service.desk import DataFacts, Desk
@@ -37,6 +38,36 @@ def desk_of(spec: StudySpec) -> Iterator[Desk]:
     desk = Desk(spec, DataFacts(SHAPE, LEVELS, DIGEST))
     yield desk
     assert desk.close()
+
+
+def test_search_of_these_digits_trains_nothing_that_their_spectrum_says_is_dead(
+    place: Path,
+) -> None:
+    spec = study(
+        place,
+        search={
+            "beta_norm": {"choice": [0.01, 0.1, 1000.0]},
+            "likelihood": {"choice": ["gaussian", "bernoulli"]},
+            "sigma": {"choice": ["optimal", {"fixed": {"sigma": 0.2}}]},
+        },
+        sampler="RandomSampler",
+        objective="bits_per_dim_calibrated",
+        budget={"trials": 8},
+    )
+    desk = Desk(spec, api._facts(spec))
+    given = [config for _ in range(9) for config in desk.ask() or []]
+    assert len(given) == 8
+    assert {config.beta_norm for config in given} == {0.01, 0.1}
+    assert desk.has_work()
+    passed_over = desk.snapshot(0).results.foretold
+    assert passed_over > 0
+    assert desk.close()
+    assert api.results(spec).foretold == passed_over
+    client = MlflowClient(spec.storage.tracking)
+    experiment = client.get_experiment_by_name(spec.name)
+    assert experiment is not None
+    pages = client.search_runs([experiment.experiment_id], "tags.`tune_vae.kind` = 'trial'")
+    assert len(pages) == 8
 
 
 def search(desk: Desk, *values: float) -> int:

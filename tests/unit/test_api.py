@@ -98,6 +98,51 @@ def test_check_reports_the_bounds_of_the_space() -> None:
     assert report.epoch_seconds > 0
 
 
+LR = "{log_uniform: [1e-3, 1e-2]}"
+
+
+def test_check_says_beyond_which_beta_norm_each_decoder_is_dead() -> None:
+    likelihood = "{choice: [gaussian, bernoulli, laplace]}"
+    report = api.check(
+        study(
+            latent_dim="{int: [1, 4]}",
+            objective="bits_per_dim_calibrated",
+            search=f"{{beta_norm: 1, likelihood: {likelihood}, sigma: optimal, lr: {LR}}}",
+        )
+    )
+    x = report.data.train.flatten(1).double() / 16
+    eigenvalues = torch.linalg.eigvalsh(x.T.cov(correction=0))
+    limit = 1.5 * (64 * eigenvalues[-1] / eigenvalues.sum()).item() / 64
+    assert set(report.dead_beyond) == {"gaussian·optimal", "bernoulli"}
+    assert report.dead_beyond["gaussian·optimal"] == pytest.approx((limit, 4 * limit))
+    low, high = report.dead_beyond["bernoulli"]
+    assert 0 < 4 * low == pytest.approx(high)
+
+
+def test_collapse_point_is_that_of_all_classes_of_sorted_data(few_digits: Splits) -> None:
+    halves = torch.zeros(4000, 1, 8, 8, dtype=torch.uint8)
+    halves[2500:] = few_digits.levels - 1
+    points = api._collapse_points(study(), replace(few_digits, train=halves))
+    assert points is not None
+    assert points.variance == pytest.approx(0.625 * 0.375)
+    assert points.gaussian == pytest.approx(64 * 0.625 * 0.375)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"health": "{foretold: 0}"},
+        {"conditional": "true"},
+        {"search": f"{{beta_norm: 1, likelihood: gaussian, free_bits: 0.1, lr: {LR}}}"},
+        {"search": f"{{beta_norm: 1, likelihood: gaussian, prior: normal, lr: {LR}}}"},
+    ],
+)
+def test_check_says_of_no_decoder_that_it_is_dead_where_it_may_live(
+    changes: dict[str, str],
+) -> None:
+    assert api.check(study(**changes)).dead_beyond == {}
+
+
 def test_prior_that_cannot_be_conditional_is_told_once() -> None:
     search = "{beta_norm: 1, likelihood: gaussian, prior: vamp}"
     ((message, line),) = problems_of(api.check, study(search=search, conditional="true"))

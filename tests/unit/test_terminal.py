@@ -2,9 +2,10 @@
 
 import io
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 from rich.cells import cell_len
@@ -510,6 +511,16 @@ class TestResults:
         assert best.startswith("best 3.25 bits/dim")
         assert resume.startswith("go on with it: tune-vae search ")
 
+    def test_points_that_were_not_trained_are_told_below_the_counts(self) -> None:
+        told = (
+            "17 drawn points were not trained: beta_norm beyond the collapse point of these data"
+        )
+        for show in (terminal.show_status, terminal.show_results):
+            for count, expected in ((17, [told]), (0, [])):
+                out = console()
+                show(out, results(*ROWS, foretold=count), spec())
+                assert [line for line in lines(out) if "not trained" in line] == expected
+
     def test_status_tells_of_repeats_that_ended_run_and_wait(self) -> None:
         here = replace(REPEATS[1], state="running", epoch=5, owner="host-a", kind="")
         waits = replace(REPEATS[2], state="waiting", kind="", finished=False, values=())
@@ -529,7 +540,12 @@ class TestResults:
 
 
 def checked(
-    digits: Splits, *, seen: int = 0, stores: tuple[StoreReport, ...] = (), **parts: str
+    digits: Splits,
+    *,
+    seen: int = 0,
+    stores: tuple[StoreReport, ...] = (),
+    dead_beyond: Mapping[str, tuple[float, float]] = MappingProxyType({}),
+    **parts: str,
 ) -> list[str]:
     out = console()
     terminal.show_check(
@@ -542,6 +558,7 @@ def checked(
             step_seconds=0.01,
             seen=seen,
             stores=stores,
+            dead_beyond=dead_beyond,
         ),
     )
     return [line.rstrip() for line in lines(out)]
@@ -633,6 +650,15 @@ class TestCheck:
         assert "it does not reach its MLflow and checkpoints." in facts["elsewhere"]
         facts = facts_of(checked(digits, stores=(ledger,)))
         assert facts["elsewhere"].startswith("another machine could go on with this study")
+
+    def test_points_that_will_not_be_trained_are_told_by_decoder(self, digits: Splits) -> None:
+        limits = {"gaussian·optimal": (0.8906, 0.8906), "bernoulli": (0.25, 1.0)}
+        facts = facts_of(checked(digits, dead_beyond=limits))
+        assert facts["not trained"] == (
+            "beta_norm above 0.891 of gaussian·optimal, 0.25 … 1 of bernoulli: 1.5 times the "
+            "collapse point of these data"
+        )
+        assert "not trained" not in facts_of(checked(digits))
 
     def test_first_trials_are_told_before_there_are_any(self, digits: Splits) -> None:
         assert facts_of(checked(digits))["first"] == (

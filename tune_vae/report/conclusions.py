@@ -11,6 +11,7 @@ from tune_vae.report.influence import spearman
 from tune_vae.science.health import Kind
 from tune_vae.science.history import History
 from tune_vae.service.certainty import certainty
+from tune_vae.service.foretold import passed_over
 from tune_vae.service.regions import regions
 from tune_vae.service.remedy import remedy
 from tune_vae.service.rows import TrialRow
@@ -347,6 +348,8 @@ def _ends(evidence: Evidence) -> Iterator[Finding]:
     )
     for region in regions(results.rows):
         yield Finding(f"{region.sentence}.")
+    if results.foretold:
+        yield Finding(f"{passed_over(results.foretold)}.")
 
 
 def _saved(evidence: Evidence) -> Iterator[Finding]:

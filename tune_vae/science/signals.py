@@ -5,13 +5,12 @@ Shapes: n probes (examples), M latent, C H W image.
 
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
 from tune_vae.science.information import decoder_sensitivity, information
 from tune_vae.science.vae import LOG_VARIANCE_BOUND, VAE
 
-__all__ = ["PROBES", "Signals", "signals", "spectral_peak"]
+__all__ = ["PROBES", "Signals", "signals"]
 
 PROBES = 256
 """Most examples that are looked at. The information they can show ends at ln 256 = 5.5 nats."""
@@ -75,27 +74,3 @@ def signals(
         mean_variance=mean.var(0, correction=0).amax(),
         at_bound=(log_variance.abs() > AT_BOUND * LOG_VARIANCE_BOUND).double().mean(),
     )
-
-
-def spectral_peak(x_nCHW: Tensor) -> Tensor:
-    r"""Largest eigenvalue of the covariance of the data, $N \lambda_1 / \sum_i \lambda_i$.
-
-    In units of the mean variance of a value: 1 for white noise, N if one direction is all. It is
-    the KL weight at which a linear VAE with a fitted Gaussian scale stops to use its latents.
-
-    References:
-        | Don't Blame the ELBO! (Lucas et al., 2019), https://arxiv.org/abs/1911.02469
-
-    Returns:
-        Scalar, float64; NaN if all examples are the same.
-
-    Example:
-        >>> spectral_peak(torch.tensor([[1.0, 0.0], [-1.0, 0.0]]))
-        tensor(2., dtype=torch.float64)
-    """
-    x_nN = x_nCHW.double().flatten(1)
-    x_nN = x_nN - x_nN.mean(0)
-    # Both products have the same eigenvalues but for zeros; the smaller one is decomposed.
-    small = x_nN @ x_nN.T if len(x_nN) < x_nN.shape[1] else x_nN.T @ x_nN
-    eigenvalues: Tensor = torch.linalg.eigvalsh(small)
-    return x_nN.shape[1] * eigenvalues[-1] / eigenvalues.sum()

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from tune_vae.errors import StorageError
+from tune_vae.science.collapse_point import CollapsePoints
 from tune_vae.science.health import Kind, Verdict
 from tune_vae.science.history import EpochReport, Rollback
 from tune_vae.service.journey import Decision, TrialResult, conclusion, history_of
@@ -27,12 +28,13 @@ __all__ = ["DataFacts", "Desk", "Ended", "Running", "Snapshot"]
 
 @dataclass(frozen=True)
 class DataFacts:
-    """What must be known of the data without loading it; see `Splits`."""
+    """What must be known of the data without loading it; see `Splits` and `CollapsePoints`."""
 
     shape: tuple[int, int, int]
     levels: int | None
     digest: str
     classes: int = 0
+    points: CollapsePoints | None = None
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,7 @@ class Desk:
             levels=facts.levels,
             digest=facts.digest,
             classes=facts.classes,
+            points=facts.points,
         )
         self._tracker = MlflowTracker(spec, digest=facts.digest, store=self._store)
         self._board = _Board()
@@ -114,7 +117,9 @@ class Desk:
         self._counted = time.monotonic()
         self._closing = threading.Event()
         self._stopping = False
-        self._rows: list[TrialRow] = self._ledger.rows()
+        self._rows: list[TrialRow] = []
+        self._foretold = 0
+        self._look()
         self._mend()
         self._heart = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
         self._heart.start()
@@ -137,6 +142,9 @@ class Desk:
             return None
         result = conclusion(row.config, history, Verdict(Kind(row.kind), row.reason))
         return replace(result, appraisal=row.appraisal), list(history)
+
+    def _look(self) -> None:
+        self._rows, self._foretold = self._ledger.rows(), self._ledger.foretold()
 
     def _publish(self, row: TrialRow) -> None:
         self._store.publish(row.trial, row.best.epoch if row.best else None)
@@ -172,7 +180,7 @@ class Desk:
         if here:
             # Nothing to be polled for: the search asks again when they have ended.
             return None
-        self._rows = self._ledger.rows()
+        self._look()
         results = self._results()
         if not self._confirm and any(row.state == "running" for row in results.rows):
             return []
@@ -224,7 +232,7 @@ class Desk:
         """See `journey.Ledger.commit`."""
         before = self._results().winner
         self._ledger.commit(result)
-        self._rows = self._ledger.rows()
+        self._look()
         for row in self._rows:
             # Not one that another machine took over and goes on with.
             if row.trial == result.trial and row.ended:
@@ -255,7 +263,7 @@ class Desk:
             gone = [self._board.running.pop(trial, None) for trial in trials]
         mine = [one.config.trial for one in gone if one]
         self._ledger.fail(mine, reason, again=again)
-        self._rows = self._ledger.rows()
+        self._look()
         # One that was interrupted too often ends as well.
         for row in self._rows:
             if row.ended and row.trial in mine:
@@ -266,7 +274,7 @@ class Desk:
 
     def has_work(self) -> bool:
         """Whether trials are left that nobody runs or that another machine may yet drop."""
-        self._rows = self._ledger.rows()
+        self._look()
         results = self._results()
         if results.pending:
             return True
@@ -294,7 +302,7 @@ class Desk:
         )
 
     def _results(self) -> StudyResults:
-        return StudyResults.of(self._spec, self._rows)
+        return StudyResults.of(self._spec, self._rows, foretold=self._foretold)
 
     def close(self, note: str = "") -> bool:
         """Hand over what still runs, finish the pages; whether all of them were finished."""
@@ -315,4 +323,4 @@ class Desk:
                 self._ledger.beat()
                 self._ledger.spend(self._uncounted())
                 self._counted = time.monotonic()
-                self._rows = self._ledger.rows()
+                self._look()

@@ -4,7 +4,8 @@ Optuna may take, this is the only file that imports Optuna.
 A trial's number is that of its first row. A row that was interrupted ends as FAIL, and a WAITING
 row takes over its parameters and its number; the two are one trial. Collapsed and diverged
 trials are told as PRUNED, never as FAIL: TPE ignores failed rows and is drawn to where they
-died.
+died. So is a point that is dead by the data's spectrum: it is drawn, told and not trained, and is
+no trial.
 
 Repeats of finalists are rows of a study of their own beside it, `<name>/repeats`, which has no
 sampler: several rows of one point would mislead it, and what it suggests is the same with and
@@ -31,9 +32,11 @@ from optuna.storages import RDBStorage, fail_stale_trials
 from optuna.trial import FrozenTrial, TrialState
 
 from tune_vae.errors import Problem, StorageError, StudyError, masked
+from tune_vae.science.collapse_point import CollapsePoints
 from tune_vae.science.health import Kind, Verdict
 from tune_vae.science.history import EpochReport
 from tune_vae.service import databases
+from tune_vae.service.foretold import foretold
 from tune_vae.service.journey import Decision, TrialResult
 from tune_vae.service.owner import is_dead, owner
 from tune_vae.service.pareto_pruner import ParetoPruner, is_vector, report_vector, vectors_of
@@ -42,6 +45,7 @@ from tune_vae.service.rows import (
     firsts,
     has_rival,
     is_constant_again,
+    is_foretold,
     is_interrupted,
     is_stillborn,
     is_surplus,
@@ -55,12 +59,14 @@ from tune_vae.spec.source import nearest
 from tune_vae.spec.study import GRAPH_KNOBS, StudySpec
 from tune_vae.spec.trial import TrialConfig
 
-__all__ = ["OptunaLedger", "data_digest", "plugin_problems", "read_rows"]
+__all__ = ["OptunaLedger", "data_digest", "plugin_problems", "read_foretold", "read_rows"]
 
 HEARTBEAT_SECONDS = 15
 GRACE_SECONDS = 90
 PATIENCE_SECONDS = 300
 """How long a running search waits for a database that does not answer."""
+REDRAWS = 100
+"""How often a point that is foretold dead is drawn again before one is trained all the same."""
 ERRORS_IN_A_ROW = 5
 """After so many trials that broke one after the other, the fault is not in the trials."""
 
@@ -104,6 +110,7 @@ class OptunaLedger:
     Arguments:
         spec: The study.
         shape, levels, digest, classes: Of its data. A study goes on with the data it began with.
+        points: Beyond which KL weights its data leave no latent alive; None if not known.
 
     Raises:
         StorageError: The storage cannot be opened.
@@ -118,8 +125,9 @@ class OptunaLedger:
         levels: int | None,
         digest: str,
         classes: int = 0,
+        points: CollapsePoints | None = None,
     ) -> None:
-        self._spec = spec
+        self._spec, self._points = spec, points
         self._shape, self._levels, self._classes = shape, levels, classes
         self._live: dict[int, optuna.Trial] = {}
         self._spare: list[TrialConfig] = []
@@ -301,6 +309,25 @@ class OptunaLedger:
 
         None if another machine was faster.
         """
+        for redraws in range(REDRAWS + 1):
+            taken = self._take_next(fixed)
+            if taken is None:
+                return None
+            trial, attrs = taken
+            config = self._config_of(trial, attrs, foretell=redraws < REDRAWS)
+            if config:
+                break
+        assert config is not None
+        self._live[config.trial] = trial
+        graph = {
+            name: value
+            for name, value in trial.params.items()
+            if name.split(".")[0] in GRAPH_KNOBS
+        }
+        return config, graph, "config" in attrs or "known_good" in attrs
+
+    def _take_next(self, fixed: dict[str, Any]) -> tuple[optuna.Trial, dict[str, Any]] | None:
+        """A row that waits or a new one, and what was known of it; None if it was one too many."""
         # Rows that wait were not drawn yet.
         drawn = sum(row.state is not TrialState.WAITING for row in self._rows())
         self._study.sampler = self._sampler(drawn, fixed)
@@ -309,28 +336,30 @@ class OptunaLedger:
         self._lease(trial)
         rows = self._rows()
         row = rows[trial.number]
-        resumed = "config" in row.user_attrs
-        constant = row.user_attrs.get("known_good", "")
         one_too_many = (
             has_rival(row, rows)
-            if resumed
+            if "config" in row.user_attrs
             else self._exceeds_budget(row, rows) or is_constant_again(row, rows)
         )
         if one_too_many:
             self._drop(trial)
             return None
-        config = (
-            TrialConfig.model_validate_json(row.user_attrs["config"])
-            if resumed
-            else self._draw(trial, constant)
-        )
-        self._live[config.trial] = trial
-        graph = {
-            name: value
-            for name, value in trial.params.items()
-            if name.split(".")[0] in GRAPH_KNOBS
-        }
-        return config, graph, resumed or bool(constant)
+        return trial, dict(row.user_attrs)
+
+    def _config_of(
+        self, trial: optuna.Trial, attrs: dict[str, Any], *, foretell: bool
+    ) -> TrialConfig | None:
+        """What a row is to train; None if it is not worth it."""
+        if "config" in attrs:
+            return TrialConfig.model_validate_json(attrs["config"])
+        constant = attrs.get("known_good", "")
+        config = self._draw(trial, constant)
+        dead = self._foretold(config) if foretell and not constant else ""
+        if dead:
+            self._pass_over(trial, dead)
+            return None
+        trial.set_user_attr("config", config.model_dump_json())
+        return config
 
     def _exceeds_budget(self, row: FrozenTrial, rows: list[FrozenTrial]) -> bool:
         """Whether another machine asked for the last trial of the budget at the same moment."""
@@ -352,7 +381,7 @@ class OptunaLedger:
             self._tell(trial, state=TrialState.FAIL)
             name = next(iter(self._spec.sampler))
             raise StudyError(f"sampler `{name}` cannot search this space: {error}") from error
-        config = TrialConfig.of(
+        return TrialConfig.of(
             self._spec,
             drawn,
             trial=trial.number,
@@ -361,8 +390,20 @@ class OptunaLedger:
             classes=self._classes,
             known_good=constant,
         )
-        trial.set_user_attr("config", config.model_dump_json())
-        return config
+
+    def _foretold(self, config: TrialConfig) -> str:
+        """Why a new configuration need not be trained; empty if it must be."""
+        sampler = self._sampler(0, {})
+        if isinstance(sampler, optuna.samplers.GridSampler | optuna.samplers.BruteForceSampler):
+            # Who asks for every point of a finite space shall have it.
+            return ""
+        return foretold(config, self._points, factor=self._spec.health.foretold)
+
+    def _pass_over(self, trial: optuna.Trial, reason: str) -> None:
+        """Tell the sampler of a point that is not trained."""
+        trial.set_constraint(Kind.NEVER_FORMED.value, 1.0)
+        trial.set_user_attr("foretold", reason)
+        self._tell(trial, state=TrialState.PRUNED)
 
     def _sampler(self, rows: int, fixed: dict[str, Any]) -> optuna.samplers.BaseSampler:
         # A fresh sampler with a seed of (study, rows): one that were made again with the same
@@ -561,6 +602,12 @@ class OptunaLedger:
         with self._lock:
             return table(self._rows()) + table(self._repeat_rows())
 
+    @_patient
+    def foretold(self) -> int:
+        """How many points were drawn and not trained; see `foretold`."""
+        with self._lock:
+            return sum(map(is_foretold, self._rows()))
+
     def _rows(self) -> list[FrozenTrial]:
         return self._study.get_trials(deepcopy=False)
 
@@ -599,7 +646,9 @@ class OptunaLedger:
         """End an interrupted row and let a WAITING row take over its trial."""
         try:
             self._storage.set_trial_user_attr(row._trial_id, "interrupted", reason)
-            self._storage.set_trial_state_values(row._trial_id, TrialState.FAIL)
+            # What was passed over needs but the end that its process had no time to tell.
+            end = TrialState.PRUNED if is_foretold(row) else TrialState.FAIL
+            self._storage.set_trial_state_values(row._trial_id, end)
         except UpdateFinishedTrialError:
             return
         # Read anew: what was known of the row is from before its end.
@@ -684,6 +733,17 @@ def read_rows(spec: StudySpec) -> list[TrialRow] | None:
         return [trial for one in both for trial in table(one.get_trials(deepcopy=False))]
 
     return _look(spec, trials)
+
+
+def read_foretold(spec: StudySpec) -> int:
+    """How many points of a study were drawn and not trained, without joining it.
+
+    Raises:
+        StorageError: The storage cannot be opened.
+    """
+    return (
+        _look(spec, lambda _, study: sum(map(is_foretold, study.get_trials(deepcopy=False)))) or 0
+    )
 
 
 def data_digest(spec: StudySpec) -> str | None:

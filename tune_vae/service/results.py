@@ -31,6 +31,7 @@ class StudyResults:
         repeats: Finalists with other seeds, which are no trials of their own.
         seeds: With how many seeds each finalist shall be trained, its trial included.
         top: How many finalists there shall be.
+        foretold: Points that were drawn and not trained, being dead by the spectrum of the data.
     """
 
     study: str
@@ -41,9 +42,10 @@ class StudyResults:
     repeats: Sequence[TrialRow] = field(default_factory=tuple)
     seeds: int = 1
     top: int = 3
+    foretold: int = 0
 
     @classmethod
-    def of(cls, spec: StudySpec, rows: Sequence[TrialRow]) -> "StudyResults":
+    def of(cls, spec: StudySpec, rows: Sequence[TrialRow], *, foretold: int = 0) -> "StudyResults":
         """What the rows of a study's ledger say."""
         budget = spec.budget
         return cls(
@@ -55,6 +57,7 @@ class StudyResults:
             repeats=[row for row in rows if row.config.repeat_of is not None],
             seeds=budget.seeds,
             top=budget.finalists,
+            foretold=foretold,
         )
 
     @property

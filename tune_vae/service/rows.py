@@ -21,6 +21,7 @@ __all__ = [
     "firsts",
     "has_rival",
     "is_constant_again",
+    "is_foretold",
     "is_interrupted",
     "is_stillborn",
     "is_surplus",
@@ -107,13 +108,19 @@ def firsts(rows: Sequence[Row]) -> list[Row]:
     return [
         row
         for row in rows
-        if origin(row) == row.number and not is_surplus(row) and not is_stillborn(row)
+        if origin(row) == row.number
+        and not (is_surplus(row) or is_stillborn(row) or is_foretold(row))
     ]
 
 
 def is_surplus(row: Row) -> bool:
     """Whether a row was one too many, because two processes acted at the same moment."""
     return bool(row.user_attrs.get("surplus"))
+
+
+def is_foretold(row: Row) -> bool:
+    """Whether a row is a point that was drawn and not trained; see `foretold`. It is no trial."""
+    return "foretold" in row.user_attrs
 
 
 def is_stillborn(row: Row) -> bool:

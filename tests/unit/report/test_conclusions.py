@@ -41,6 +41,14 @@ def test_report_of_a_clear_winner_says_all_that_its_data_hold() -> None:
     ]
 
 
+def test_points_that_were_not_trained_are_counted_beside_the_trials() -> None:
+    study = studies.clear_winner()
+    told_of = told(replace(study, results=replace(study.results, foretold=17)))
+    assert set(told_of) - set(told(study)) == {
+        "17 drawn points were not trained: beta_norm beyond the collapse point of these data."
+    }
+
+
 def test_tie_has_no_winner_but_a_list() -> None:
     study = studies.tie()
     first, *_ = told(study)
