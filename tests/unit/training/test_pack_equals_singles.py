@@ -6,15 +6,14 @@ from dataclasses import replace
 import pytest
 import torch
 
-from tests.factories import member
+from tests.discovery import component_classes
+from tests.factories import member, small
 from tune_vae.data import Splits
 from tune_vae.science.history import EpochReport
 from tune_vae.science.likelihoods import Likelihood
 from tune_vae.science.likelihoods.bernoulli import Bernoulli
 from tune_vae.science.likelihoods.continuous_bernoulli import ContinuousBernoulli
 from tune_vae.science.networks import Network
-from tune_vae.science.networks.conv import Conv
-from tune_vae.science.networks.mlp import Mlp
 from tune_vae.science.schedules.constant import Constant
 from tune_vae.science.schedules.cyclical import Cyclical
 from tune_vae.science.schedules.linear import Linear
@@ -28,9 +27,9 @@ from tune_vae.training.trainer import Member, Trainer
 Curves = dict[int, list[EpochReport]]
 
 EPOCHS = 8
-NETWORKS = [Mlp(hidden=(16,)), Conv(channels=(4, 8))]
+NETWORKS = [small(kind) for kind in component_classes("science.networks")]
 
-every_network = pytest.mark.parametrize("network", NETWORKS, ids=["mlp", "conv"])
+every_network = pytest.mark.parametrize("network", NETWORKS, ids=repr)
 every_sigma = pytest.mark.parametrize(
     "sigma", [Fixed(sigma=0.2), Shared(start=0.5), Optimal()], ids=["fixed", "shared", "optimal"]
 )
