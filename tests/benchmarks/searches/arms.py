@@ -15,7 +15,8 @@ import yaml
 
 from tests.benchmarks.searches.log import Log
 from tests.benchmarks.searches.outcomes import to_their_ends
-from tune_vae.data import Splits
+from tune_vae.data import Splits, scale
+from tune_vae.science.collapse_point import EXAMPLES, collapse_points
 from tune_vae.service.journey import run_pack
 from tune_vae.service.ledger import OptunaLedger
 from tune_vae.spec.study import Storage, StudySpec
@@ -48,7 +49,13 @@ def ours(spec: StudySpec, epochs: int, data: Splits) -> Log:
     with tempfile.TemporaryDirectory() as folder:
         spec = replace(spec, storage=Storage().at(Path(folder)))
         store = CheckpointStore(Path(spec.storage.checkpoints), spec.name)
-        ledger = OptunaLedger(spec, shape=data.shape, levels=data.levels, digest=data.digest())
+        ledger = OptunaLedger(
+            spec,
+            shape=data.shape,
+            levels=data.levels,
+            digest=data.digest(),
+            points=collapse_points(scale(data.train[:EXAMPLES], data.levels)),
+        )
         while len(log.reports) < epochs:
             pack = ledger.ask_pack(1)
             assert pack, "there is no other machine to wait for"

@@ -5,13 +5,13 @@ python -m tests.benchmarks.searches.fronts --run        # first run those that a
 """
 
 import statistics
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from tests.benchmarks.searches.store import Search, command, mean_error
 from tune_vae.service.front import hypervolume
 
-WITH, WITHOUT = ARMS = ("ParetoPruner", "NopPruner")
+ARMS = ("ParetoPruner", WITHOUT := "NopPruner")
 
 FILE = Path(__file__).with_suffix(".jsonl")
 EPOCHS = 20 * 60
@@ -30,37 +30,33 @@ def share(search: Search, epochs: int) -> float:
 
 
 def table(searches: Mapping[str, Sequence[Search]]) -> Iterator[str]:
-    """Lines of Markdown."""
-    yield (
-        "| pruner | "
-        + " | ".join(f"trials after {epochs} | finished | hypervolume" for epochs in AFTER)
-        + " |"
+    """Lines of Markdown: each arm, and its differences from the one without a pruner."""
+    yield from compared(searches, AFTER)
+
+
+def compared(searches: Mapping[str, Sequence[Search]], after: Sequence[int]) -> Iterator[str]:
+    """The same after any numbers of epochs."""
+    heads = (
+        f"trials after {epochs} | times {WITHOUT}'s | finished | hypervolume | less {WITHOUT}'s"
+        for epochs in after
     )
-    yield "|---|" + "--:|" * 3 * len(AFTER)
-    measures: list[Callable[[Search], float]] = []
-    for epochs in AFTER:
-        measures += [
-            lambda one, epochs=epochs: one.begun(epochs),
-            lambda one, epochs=epochs: len(one.finished(epochs)),
-            lambda one, epochs=epochs: share(one, epochs),
-        ]
-    digits = [1, 1, 4] * len(AFTER)
+    yield f"| pruner | {' | '.join(heads)} |"
+    yield "|---|" + "--:|" * 5 * len(after)
     for arm, found in searches.items():
-        cells = [
-            mean_error([measure(one) for one in found], places)
-            for measure, places in zip(measures, digits, strict=True)
-        ]
+        cells = []
+        for epochs in after:
+            pairs = list(zip(found, searches[WITHOUT], strict=True))
+            trials, others = (
+                [one.begun(epochs) for one in side] for side in zip(*pairs, strict=True)
+            )
+            cells += [
+                f"{statistics.fmean(trials):.1f}",
+                f"{sum(trials) / sum(others):.2f}",
+                f"{statistics.fmean(len(one.finished(epochs)) for one in found):.1f}",
+                mean_error([share(one, epochs) for one in found]),
+                mean_error([share(one, epochs) - share(other, epochs) for one, other in pairs]),
+            ]
         yield f"| {arm} | {' | '.join(cells)} |"
-    pairs = list(zip(searches[WITH], searches[WITHOUT], strict=True))
-    cells = [
-        mean_error([measure(one) - measure(other) for one, other in pairs], places)
-        for measure, places in zip(measures, digits, strict=True)
-    ]
-    yield f"| difference | {' | '.join(cells)} |"
-    yield ""
-    for epochs in AFTER:
-        ratio = statistics.fmean(one.begun(epochs) / other.begun(epochs) for one, other in pairs)
-        yield f"After {epochs} epochs {ratio:.2f} times the trials."
 
 
 if __name__ == "__main__":
