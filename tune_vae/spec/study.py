@@ -599,13 +599,12 @@ def _tip(key: str, known: Sequence[str]) -> str:
 
 
 def _default_pruner(epochs: int, objective: tuple[str, ...]) -> dict[str, Any]:
-    """Nothing is stopped by value before a quarter of the epochs."""
+    """Halving from an eighth of the epochs on; of two objectives, from a quarter.
+
+    Replayed over stored trainings (`tests/benchmarks/searches/pruners.py`) it reaches better values
+    sooner than a median pruner, and hardly ever stops a trial that would have won.
+    """
     if len(objective) > 1:
         return {"ParetoPruner": {"min_resource": math.ceil(epochs / 4)}}
-    return {
-        "MedianPruner": {
-            "n_startup_trials": 5,
-            "n_min_trials": 4,
-            "n_warmup_steps": math.ceil(epochs / 4),
-        }
-    }
+    rungs = {"min_resource": math.ceil(epochs / 8), "reduction_factor": 2}
+    return {"SuccessiveHalvingPruner": rungs}

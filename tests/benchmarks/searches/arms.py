@@ -125,18 +125,16 @@ def _ours(**changes: Any) -> Callable[[int, int, Splits], Log]:
     return lambda seed, epochs, data: ours(study(seed, **changes), epochs, data)
 
 
-HALVING = {"SuccessiveHalvingPruner": {"min_resource": 8, "reduction_factor": 2}}
 MEDIAN = {"MedianPruner": {"n_startup_trials": 5, "n_min_trials": 4, "n_warmup_steps": 15}}
-PARETO = {"ParetoPruner": {"min_resource": 4}}
 
 ARMS: dict[str, Callable[[int, int, Splits], Log]] = {
-    "ours": _ours(pruner=HALVING),
-    "ours, no constants first": _ours(pruner=HALVING, known_good=False),
+    "ours": _ours(),
+    "ours, no constants first": _ours(known_good=False),
     "ours, MedianPruner": _ours(pruner=MEDIAN),
     "OptunaSearch + ASHA": _asha(grace_period=1),
     "OptunaSearch + ASHA, grace 15": _asha(grace_period=15),
     "random": lambda seed, epochs, data: random_search(study(seed), epochs, data),
-    "ParetoPruner": _ours(objective=PAIR, pruner=PARETO),
+    "ParetoPruner": _ours(objective=PAIR),
     "NopPruner": _ours(objective=PAIR, pruner="NopPruner"),
 }
 """By the name in the tables: from seed, budget of epochs and data to what happened."""
