@@ -954,6 +954,21 @@ def test_trial_whose_machines_fall_silent_is_given_up_as_well(folder: Path) -> N
     assert "its machine fell silent" in trial_row(spec, 0).reason
 
 
+def test_resumed_trial_stands_at_a_rung_with_the_value_it_had_there(folder: Path) -> None:
+    pruner = {"SuccessiveHalvingPruner": {"min_resource": 1, "reduction_factor": 2}}
+    spec = study(folder, pruner=pruner)
+    first = open_ledger(spec)
+    (config,) = first.ask_pack(1) or []
+    first.report(report(1, trial=config.trial, bits_per_dim=4.0), HEALTHY)
+    first.release()
+    second = open_ledger(spec)
+    assert second.ask_pack(1) == [config]
+    assert second.report(report(2, trial=config.trial, bits_per_dim=3.0), HEALTHY) == Decision()
+    *_, newest = second._rows()
+    assert newest.system_attrs["completed_rung_0"] == 4.0
+    assert newest.system_attrs["completed_rung_1"] == 3.0
+
+
 def test_trial_that_makes_progress_is_never_given_up(folder: Path) -> None:
     spec = study(folder, budget={"trials": 1, "retries": 0}, train={"epochs": 6})
     ledger = open_ledger(spec)

@@ -174,7 +174,12 @@ def test_postgresql_is_shared_under_a_name_that_others_know(
     postgres: Postgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url = postgres.create("named")
-    monkeypatch.setattr(databases, "connect_args", lambda url: {"hostaddr": "127.0.0.1"})
+    others = databases.connect_args
+    monkeypatch.setattr(
+        databases,
+        "connect_args",
+        lambda url: {"hostaddr": "127.0.0.1"} if "example.org" in url else others(url),
+    )
     report = found(ledger=url.replace("127.0.0.1", "db.example.org"))["ledger"]
     assert (report.works, report.shared) == (True, True), report.words
 

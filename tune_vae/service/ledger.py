@@ -67,6 +67,7 @@ PATIENCE_SECONDS = 300
 """How long a running search waits for a database that does not answer."""
 REDRAWS = 100
 """How often a point that is foretold dead is drawn again before one is trained all the same."""
+RUNG = "completed_rung_"
 ERRORS_IN_A_ROW = 5
 """After so many trials that broke one after the other, the fault is not in the trials."""
 
@@ -680,6 +681,9 @@ class OptunaLedger:
             "begun": epoch,
             "idle": idle,
         } | {key: value for key, value in attrs.items() if is_vector(key)}
+        # What a pruner of Optuna noted at its rungs; without it, the trial would be judged there
+        # again by what it has become since.
+        rungs = {key: value for key, value in row.system_attrs.items() if key.startswith(RUNG)}
         given_up = idle > self._spec.budget.retries
         if given_up:
             last = attrs.get("interrupted", "its machine fell silent")
@@ -692,6 +696,7 @@ class OptunaLedger:
                 params=row.params,
                 distributions=row.distributions,
                 user_attrs=kept,
+                system_attrs=rungs,
                 intermediate_values=row.intermediate_values,
             )
         )

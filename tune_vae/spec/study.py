@@ -601,8 +601,8 @@ def _tip(key: str, known: Sequence[str]) -> str:
 def _default_pruner(epochs: int, objective: tuple[str, ...]) -> dict[str, Any]:
     """Halving from an eighth of the epochs on; of two objectives, from a quarter.
 
-    Replayed over stored trainings (`tests/benchmarks/searches/pruners.py`) it reaches better values
-    sooner than a median pruner, and hardly ever stops a trial that would have won.
+    Replayed over stored trainings (`tests/benchmarks/searches/pruners.py`) it reaches better
+    values sooner than a median pruner, and hardly ever stops a trial that would have won.
     """
     if len(objective) > 1:
         return {"ParetoPruner": {"min_resource": math.ceil(epochs / 4)}}

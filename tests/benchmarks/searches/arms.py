@@ -125,12 +125,8 @@ def _ours(**changes: Any) -> Callable[[int, int, Splits], Log]:
     return lambda seed, epochs, data: ours(study(seed, **changes), epochs, data)
 
 
-MEDIAN = {"MedianPruner": {"n_startup_trials": 5, "n_min_trials": 4, "n_warmup_steps": 15}}
-
 ARMS: dict[str, Callable[[int, int, Splits], Log]] = {
     "ours": _ours(),
-    "ours, no constants first": _ours(known_good=False),
-    "ours, MedianPruner": _ours(pruner=MEDIAN),
     "OptunaSearch + ASHA": _asha(grace_period=1),
     "OptunaSearch + ASHA, grace 15": _asha(grace_period=15),
     "random": lambda seed, epochs, data: random_search(study(seed), epochs, data),

@@ -14,8 +14,6 @@ from tests.benchmarks.searches.store import Search, command, mean_error
 OURS = "ours"
 ARMS = (
     OURS,
-    "ours, no constants first",
-    "ours, MedianPruner",
     "OptunaSearch + ASHA",
     "OptunaSearch + ASHA, grace 15",
     "random",

@@ -48,9 +48,7 @@ def test_what_a_study_does_not_say_has_a_default() -> None:
     assert spec.health == Limits()
     assert spec.objective == ("bits_per_dim",)
     assert spec.sampler == {"TPESampler": {}}
-    assert spec.pruner == {
-        "MedianPruner": {"n_startup_trials": 5, "n_min_trials": 4, "n_warmup_steps": 10}
-    }
+    assert spec.pruner == {"SuccessiveHalvingPruner": {"min_resource": 5, "reduction_factor": 2}}
     assert spec.dataset() == Digits()
     assert spec.knobs["lr"] == Fixed(1e-3)
     assert spec.knobs["batch_size"] == Fixed(128)
@@ -86,9 +84,9 @@ def test_what_a_study_says_is_taken() -> None:
 
 
 @pytest.mark.parametrize("epochs", [1, 3, 4, 100])
-def test_default_pruner_lets_a_quarter_of_the_epochs_pass(epochs: int) -> None:
-    pruner = study(train=f"{{epochs: {epochs}}}").pruner["MedianPruner"]
-    assert epochs / 4 <= pruner["n_warmup_steps"] < epochs / 4 + 1
+def test_default_pruner_lets_the_first_epochs_pass(epochs: int) -> None:
+    pruner = study(train=f"{{epochs: {epochs}}}").pruner["SuccessiveHalvingPruner"]
+    assert epochs / 8 <= pruner["min_resource"] < epochs / 8 + 1
     two = study(train=f"{{epochs: {epochs}}}", objective="[rate_nats, mse]").pruner
     assert list(two) == ["ParetoPruner"]
     assert epochs / 4 <= two["ParetoPruner"]["min_resource"] < epochs / 4 + 1
