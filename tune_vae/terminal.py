@@ -25,7 +25,7 @@ from rich.text import Text
 from tune_vae.errors import Problem, StudyFileError, TuneVaeError, masked
 from tune_vae.science.health import Kind
 from tune_vae.service.certainty import certainty
-from tune_vae.service.foretold import passed_over
+from tune_vae.service.foretold import passed_over, the_limit
 from tune_vae.service.palette import SIGNS
 from tune_vae.service.regions import regions
 from tune_vae.service.remedy import remedy
@@ -690,8 +690,8 @@ def _foretold_fact(report: "CheckReport") -> dict[str, str]:
         f"{_brief_span(low, high)} of {decoder}"
         for decoder, (low, high) in report.dead_beyond.items()
     )
-    factor = f"{report.spec.health.foretold:g} times the collapse point of these data"
-    return {"not trained": f"beta_norm above {limits}: {factor}"} if limits else {}
+    limit = the_limit(report.spec.health.foretold)
+    return {"not trained": f"beta_norm above {limits}: {limit}"} if limits else {}
 
 
 def _brief_span(low: float, high: float) -> str:

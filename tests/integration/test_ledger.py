@@ -634,9 +634,9 @@ def test_study_in_which_everything_collapses_runs_to_its_end(folder: Path, objec
 
 # What is not trained
 
-# Of optimal sigma, beta_norm beyond 0.75 with the N 64 and M 4 of these trials.
-POINTS = CollapsePoints(gaussian=2.0, variance=0.25, bernoulli=4.0)
-ALIVE = 0.75
+# Of optimal sigma, beta_norm beyond 0.5 with the N 64 and M 4 of these trials.
+POINTS = CollapsePoints(gaussian=2.0, variance=0.25, bernoulli=4.0, continuous_bernoulli=8.0)
+ALIVE = 0.5
 
 
 def test_points_that_are_foretold_dead_are_told_and_not_trained(folder: Path) -> None:
@@ -692,7 +692,7 @@ def test_point_is_trained_if_all_are_dead(folder: Path, monkeypatch: pytest.Monk
 
 
 def test_constants_of_the_literature_are_trained_even_if_dead(folder: Path) -> None:
-    everywhere = CollapsePoints(gaussian=1e-9, variance=1.0, bernoulli=1e-9)
+    everywhere = CollapsePoints(1e-9, 1.0, 1e-9, 1e-9)
     spec = study(folder, known_good=True, budget={"trials": 1})
     config = one(open_ledger(spec, everywhere).ask_pack(1))
     assert (config.trial, config.known_good) == (0, "optimal sigma at beta 1")

@@ -112,7 +112,7 @@ def test_check_says_beyond_which_beta_norm_each_decoder_is_dead() -> None:
     )
     x = report.data.train.flatten(1).double() / 16
     eigenvalues = torch.linalg.eigvalsh(x.T.cov(correction=0))
-    limit = 1.5 * (64 * eigenvalues[-1] / eigenvalues.sum()).item() / 64
+    limit = (64 * eigenvalues[-1] / eigenvalues.sum()).item() / 64
     assert set(report.dead_beyond) == {"gaussian·optimal", "bernoulli"}
     assert report.dead_beyond["gaussian·optimal"] == pytest.approx((limit, 4 * limit))
     low, high = report.dead_beyond["bernoulli"]

@@ -655,7 +655,7 @@ class TestCheck:
         limits = {"gaussian·optimal": (0.8906, 0.8906), "bernoulli": (0.25, 1.0)}
         facts = facts_of(checked(digits, dead_beyond=limits))
         assert facts["not trained"] == (
-            "beta_norm above 0.891 of gaussian·optimal, 0.25 … 1 of bernoulli: 1.5 times the "
+            "beta_norm above 0.891 of gaussian·optimal, 0.25 … 1 of bernoulli: the "
             "collapse point of these data"
         )
         assert "not trained" not in facts_of(checked(digits))

@@ -107,7 +107,7 @@ class Limits:
     stalled_steps: int = 250
     latent_nats: float = 0.02
     overfit_bits: float = 0.05
-    foretold: float = 1.5
+    foretold: float = 1.0
 
     def __post_init__(self) -> None:
         for name, low in (

@@ -5,7 +5,7 @@ from tune_vae.science.elbo import beta_to_norm
 from tune_vae.spec import components
 from tune_vae.spec.trial import TrialConfig
 
-__all__ = ["dead_beyond", "foretold", "passed_over"]
+__all__ = ["dead_beyond", "foretold", "passed_over", "the_limit"]
 
 
 def dead_beyond(
@@ -39,8 +39,14 @@ def foretold(config: TrialConfig, points: CollapsePoints | None, *, factor: floa
         return ""
     return (
         f"not trained: beta_norm {config.beta_norm:.3g} of {config.decoder} is beyond "
-        f"{limit:.3g}, which is {factor:g} times the collapse point of these data"
+        f"{limit:.3g}, {the_limit(factor)}"
     )
+
+
+def the_limit(factor: float) -> str:
+    """What a `dead_beyond` of this factor is, in words."""
+    times = "" if factor == 1 else f"{factor:g} times "
+    return f"{times}the collapse point of these data"
 
 
 def passed_over(count: int) -> str:

@@ -111,14 +111,11 @@ class _Chooser:
         return self.trial.suggest_int(name, low, high, log=log)
 
 
-def _asha(grace_period: int) -> Callable[[int, int, Splits], Log]:
-    def search(seed: int, epochs: int, data: Splits) -> Log:
-        # Ray takes seconds to import, which the others need not wait for.
-        from tests.benchmarks.searches.ray_tune import asha
+def _asha(seed: int, epochs: int, data: Splits) -> Log:
+    # Ray takes seconds to import, which the others need not wait for.
+    from tests.benchmarks.searches.ray_tune import asha
 
-        return asha(study(seed), epochs, data, grace_period=grace_period)
-
-    return search
+    return asha(study(seed), epochs, data)
 
 
 def _ours(**changes: Any) -> Callable[[int, int, Splits], Log]:
@@ -127,8 +124,7 @@ def _ours(**changes: Any) -> Callable[[int, int, Splits], Log]:
 
 ARMS: dict[str, Callable[[int, int, Splits], Log]] = {
     "ours": _ours(),
-    "OptunaSearch + ASHA": _asha(grace_period=1),
-    "OptunaSearch + ASHA, grace 15": _asha(grace_period=15),
+    "OptunaSearch + ASHA": _asha,
     "random": lambda seed, epochs, data: random_search(study(seed), epochs, data),
     "ParetoPruner": _ours(objective=PAIR),
     "NopPruner": _ours(objective=PAIR, pruner="NopPruner"),

@@ -15,7 +15,6 @@ OURS = "ours"
 ARMS = (
     OURS,
     "OptunaSearch + ASHA",
-    "OptunaSearch + ASHA, grace 15",
     "random",
 )
 FILE = Path(__file__).with_suffix(".jsonl")

@@ -20,7 +20,7 @@ from tune_vae.training.trainer import Trainer
 
 __all__ = ["Outcome", "best_bits", "draw", "label", "outcomes", "spent_by_label", "to_their_ends"]
 
-DRAWS = 24
+DRAWS = 40
 """So many epochs are drawn of those spent in trials whose end is not known."""
 
 PACK = 8

@@ -34,8 +34,8 @@ NOT_FINITE = 1e6
 trial, and OptunaSearch leaves it running for ever."""
 
 
-def asha(spec: StudySpec, epochs: int, data: Splits, *, grace_period: int) -> Log:
-    """Ray's OptunaSearch and ASHAScheduler, with their defaults but for the grace period.
+def asha(spec: StudySpec, epochs: int, data: Splits) -> Log:
+    """Ray's OptunaSearch and ASHAScheduler, with their defaults.
 
     What OptunaSearch makes of the trials: one that ASHA stopped is told to Optuna as complete,
     with its latest value.
@@ -67,7 +67,6 @@ def asha(spec: StudySpec, epochs: int, data: Splits, *, grace_period: int) -> Lo
                         metric="bits_per_dim",
                         mode="min",
                         max_t=spec.train.epochs,
-                        grace_period=grace_period,
                     ),
                     num_samples=-1,
                     max_concurrent_trials=1,

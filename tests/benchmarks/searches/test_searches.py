@@ -159,7 +159,7 @@ def test_asha_stops_at_its_rungs_only() -> None:
     # Takes seconds to import, which other tests need not wait for.
     from tests.benchmarks.searches.ray_tune import asha
 
-    log = asha(study(0, **SHORT), 24, digits(), grace_period=1)
+    log = asha(study(0, **SHORT), 24, digits())
     lengths = [len(history) for history in log.histories().values()]
     assert sum(lengths) == 24
     assert lengths[0] == 4

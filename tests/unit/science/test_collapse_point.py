@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from scipy import linalg
+from scipy import integrate, linalg, optimize
 from torch import Tensor
 
 from tune_vae.science.collapse_point import CollapsePoints, collapse_points, spectral_peak
@@ -69,6 +69,32 @@ def test_points_are_the_eigenvalues_of_the_covariance_in_units_of_the_decoder(
     assert points.beta(Bernoulli(), None) == pytest.approx(generalised)
 
 
+def continuous_bernoulli_variance(mean: float) -> float:
+    """By quadrature of the density, which is proportional to exp(natural · x) on [0, 1]."""
+
+    def moment(power: int, natural: float) -> float:
+        return float(integrate.quad(lambda x: x**power * math.exp(natural * x), 0, 1)[0])
+
+    def excess(natural: float) -> float:
+        return moment(1, natural) / moment(0, natural) - mean
+
+    natural = optimize.brentq(excess, -30, 30, xtol=1e-12)
+    return moment(2, natural) / moment(0, natural) - mean**2
+
+
+@pytest.mark.parametrize(("examples", "values"), [(400, 12), (80, 120)])
+def test_point_of_a_continuous_bernoulli_is_in_units_of_its_variance(
+    examples: int, values: int
+) -> None:
+    x = grey(examples, values)
+    x[:, :, :, 0] *= 0.01  # nearly always 0: taken as if its mean were 0.05
+    seen = x.flatten(1).numpy()
+    inner = np.cov(seen, rowvar=False, bias=True)[:-3, :-3]
+    variances = [continuous_bernoulli_variance(max(m, 0.05)) for m in seen.mean(0)[:-3]]
+    generalised = linalg.eigh(inner, np.diag(variances), eigvals_only=True)[-1]
+    assert collapse_points(x).beta(ContinuousBernoulli(), None) == pytest.approx(generalised)
+
+
 def test_outliers_are_worth_their_divergence_for_the_nats_that_tell_them_apart() -> None:
     # One black image of 100 in 8 values: with sigma 1 it gains the half of 8 · 0.99².
     x = torch.zeros(100, 1, 2, 4)
@@ -77,6 +103,14 @@ def test_outliers_are_worth_their_divergence_for_the_nats_that_tell_them_apart()
     assert points.beta(Gaussian(), Fixed(1.0)) == pytest.approx(4 * 0.99**2 / math.log(100))
     # Of certain flips it gains ln 100 for each value, and pays that once for all of them.
     assert points.beta(Bernoulli(), None) == pytest.approx(8.0)
+    # One of a thousand, whose mean is taken as 0.05, and its bright values as 0.95.
+    x = torch.zeros(1000, 1, 2, 4)
+    x[0] = 1.0
+    natural = optimize.brentq(lambda eta: 1 / -math.expm1(-eta) - 1 / eta - 0.95, 1, 100)
+    gain = 8 * natural * (0.95 - 0.05)
+    assert collapse_points(x).beta(ContinuousBernoulli(), None) == pytest.approx(
+        gain / math.log(1000)
+    )
     halves = torch.cat([torch.zeros(50, 8), torch.ones(50, 8)])
     assert collapse_points(halves).beta(Gaussian(), Fixed(1.0)) == pytest.approx(8 / 4)
 
@@ -84,7 +118,6 @@ def test_outliers_are_worth_their_divergence_for_the_nats_that_tell_them_apart()
 @pytest.mark.parametrize(
     ("likelihood", "sigma"),
     [
-        (ContinuousBernoulli(), None),
         (Laplace(), Optimal()),
         (Gaussian(), PerImage()),
         (Gaussian(), PerPixel()),
@@ -99,8 +132,13 @@ def test_nothing_is_said_of_decoders_without_a_known_point(
 @pytest.mark.parametrize("x", [torch.full((9, 1, 2, 2), 0.5), torch.rand(1, 1, 2, 2)])
 def test_nothing_is_said_of_data_that_are_all_the_same(x: Tensor) -> None:
     points = collapse_points(x)
-    assert points == CollapsePoints(0.0, 0.0, 0.0)
-    for likelihood, sigma in ((Gaussian(), Optimal()), (Gaussian(), Fixed()), (Bernoulli(), None)):
+    assert points == CollapsePoints(0.0, 0.0, 0.0, 0.0)
+    for likelihood, sigma in (
+        (Gaussian(), Optimal()),
+        (Gaussian(), Fixed()),
+        (Bernoulli(), None),
+        (ContinuousBernoulli(), None),
+    ):
         assert points.beta(likelihood, sigma) is None
 
 
@@ -135,8 +173,9 @@ def trained_rate(
         (Gaussian(link="identity"), Fixed(0.2)),
         (Gaussian(link="identity"), Optimal()),
         (Bernoulli(), None),
+        (ContinuousBernoulli(), None),
     ],
-    ids=["fixed", "optimal", "bernoulli"],
+    ids=["fixed", "optimal", "bernoulli", "continuous bernoulli"],
 )
 def test_latents_form_below_the_point_and_not_above(
     likelihood: Likelihood, sigma: Sigma | None

@@ -9,7 +9,7 @@ from tune_vae.science.collapse_point import CollapsePoints
 from tune_vae.service.foretold import dead_beyond, foretold, passed_over
 
 # With N 64 and M 4, beta is 16 times beta_norm: 8 is 0.5.
-POINTS = CollapsePoints(gaussian=2.0, variance=0.25, bernoulli=4.0)
+POINTS = CollapsePoints(gaussian=2.0, variance=0.25, bernoulli=4.0, continuous_bernoulli=8.0)
 
 
 @pytest.mark.parametrize(
@@ -20,6 +20,7 @@ POINTS = CollapsePoints(gaussian=2.0, variance=0.25, bernoulli=4.0)
         ({"sigma": {"fixed": {"sigma": 0.5}}}, 0.75),
         ({"sigma": {"fixed": {"sigma": 0.25}}}, 3.0),
         ({"likelihood": {"bernoulli": {}}, "sigma": None}, 0.375),
+        ({"likelihood": {"continuous_bernoulli": {}}, "sigma": None}, 0.75),
         ({"latent_dim": 8}, 1.5),
     ],
 )
@@ -35,8 +36,11 @@ def test_limit_follows_from_decoder_and_sizes(changes: dict[str, Any], expected:
 
 def test_sentence_names_the_numbers() -> None:
     assert foretold(trial_config(beta_norm=2.0), POINTS, factor=1.5) == (
-        "not trained: beta_norm 2 of gaussian·optimal is beyond 0.75, which is 1.5 times the "
+        "not trained: beta_norm 2 of gaussian·optimal is beyond 0.75, 1.5 times the "
         "collapse point of these data"
+    )
+    assert foretold(trial_config(beta_norm=2.0), POINTS, factor=1.0).endswith(
+        "is beyond 0.5, the collapse point of these data"
     )
 
 
@@ -59,7 +63,7 @@ def test_nothing_is_foretold_of_what_may_live_beyond(changes: dict[str, Any]) ->
 def test_nothing_is_foretold_without_points_or_factor() -> None:
     config = trial_config(beta_norm=1e6)
     assert foretold(config, None, factor=1.5) == foretold(config, POINTS, factor=0.0) == ""
-    assert foretold(config, CollapsePoints(0.0, 0.0, 0.0), factor=1.5) == ""
+    assert foretold(config, CollapsePoints(0.0, 0.0, 0.0, 0.0), factor=1.5) == ""
 
 
 def test_points_are_counted_in_words() -> None:

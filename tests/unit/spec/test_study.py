@@ -89,7 +89,7 @@ def test_default_pruner_lets_the_first_epochs_pass(epochs: int) -> None:
     assert epochs / 8 <= pruner["min_resource"] < epochs / 8 + 1
     two = study(train=f"{{epochs: {epochs}}}", objective="[rate_nats, mse]").pruner
     assert list(two) == ["ParetoPruner"]
-    assert epochs / 4 <= two["ParetoPruner"]["min_resource"] < epochs / 4 + 1
+    assert epochs / 16 <= two["ParetoPruner"]["min_resource"] < epochs / 16 + 1
 
 
 @pytest.mark.parametrize("name", ["a", "7", "Celeba-64_v2.1", "x" * 64, "2024-01-01"])
