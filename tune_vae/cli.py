@@ -2,6 +2,7 @@
 
 import sys
 import traceback
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -148,6 +149,64 @@ def report(
     terminal.report_text(out, api.results(spec), spec)
     written, trouble = api.report(spec, to)
     terminal.show_written(out, str(written.page), trouble)
+
+
+class Reduction(StrEnum):
+    """As in `science.curve`, which `--help` should not wait for."""
+
+    SUM = "sum"
+    MEAN = "mean"
+    MIXED = "mixed"
+
+
+@app.command(epilog="Example: tune-vae diagnose train.log --values 784 --latents 20")
+def diagnose(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="SOURCE",
+            help="A log, a CSV, - for a log on the standard input, or the id or the address of a "
+            "run in MLflow.",
+        ),
+    ],
+    tracking: Annotated[
+        str, typer.Option("--tracking", help="MLflow's store of that run; else mlruns/mlflow.db.")
+    ] = "",
+    values: Annotated[
+        int | None, typer.Option("--values", min=1, help="N, data values of an example.")
+    ] = None,
+    latents: Annotated[int | None, typer.Option("--latents", min=1, help="M.")] = None,
+    reduction: Annotated[
+        Reduction | None,
+        typer.Option(
+            "--reduction",
+            help="Terms summed over dimensions, their means, or a mean distortion beside a summed "
+            "rate; else inferred.",
+        ),
+    ] = None,
+    likelihood: Annotated[
+        str, typer.Option("--likelihood", help="Of the decoder, such as bernoulli or gaussian.")
+    ] = "",
+    levels: Annotated[
+        int | None, typer.Option("--levels", min=2, help="Of a data value: 2 if binary.")
+    ] = None,
+    lr: Annotated[float | None, typer.Option("--lr", min=0, help="Learning rate.")] = None,
+) -> None:
+    """What is wrong with any training, by its curve, and what to try."""
+    from tune_vae import api, terminal
+    from tune_vae.science import curve
+
+    found, told = api.diagnose(
+        source,
+        tracking=tracking,
+        values=values,
+        latents=latents,
+        reduction=curve.Reduction(reduction) if reduction else None,
+        likelihood=likelihood,
+        levels=levels,
+        lr=lr,
+    )
+    terminal.show_diagnosis(terminal.console(), found, told)
 
 
 @app.command(epilog="Example: tune-vae train studies/digits.yaml --trial 12 --to vae.pt")

@@ -6,6 +6,7 @@ because narrow terminals cut the end.
 
 from tune_vae.terminal.checked import show_check
 from tune_vae.terminal.console import console
+from tune_vae.terminal.diagnosis import show_diagnosis
 from tune_vae.terminal.live import LiveView, view
 from tune_vae.terminal.mistakes import show_error
 from tune_vae.terminal.note import note
@@ -21,6 +22,7 @@ __all__ = [
     "note",
     "report_text",
     "show_check",
+    "show_diagnosis",
     "show_error",
     "show_exported",
     "show_results",
