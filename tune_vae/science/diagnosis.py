@@ -48,6 +48,9 @@ WORSE = 0.01
 """Share of the gain by which validation must have become worse since its best."""
 NOISE = 4.0
 """The same in units of its move from epoch to epoch."""
+EARLY, GAP = 1 / 3, 0.05
+"""A training that so early has what validation comes to, and ends so far ahead of it, in shares
+of its epochs and of its gain, learns its examples by heart."""
 
 
 @dataclass(frozen=True)
@@ -167,29 +170,51 @@ def _unregularised(seen: Seen) -> Iterator[Finding]:
 
 
 def _overfitting(seen: Seen) -> Iterator[Finding]:
-    val, train = seen.curve.series("val_loss"), dict(seen.curve.series("loss"))
-    if len(val) < 5 or seen.warming:
+    val, train = seen.curve.series("val_loss"), seen.curve.series("loss")
+    if min(len(val), len(train)) < 5 or seen.warming:
         return
+    evidence = _worse_since(val, dict(train)) or _memorised(val, train)
+    if evidence:
+        epoch, _ = min(val, key=lambda one: one[1])
+        yield Finding(
+            Cause.OVERFITTING,
+            evidence,
+            (
+                "more data, or changes of them that leave them what they are",
+                f"an end at epoch {epoch:g}, where validation was best, or before",
+                "dropout, weight decay, or a smaller network",
+            ),
+        )
+
+
+def _worse_since(val: Sequence[tuple[float, float]], train: dict[float, float]) -> str:
+    """That validation became worse while training gained, in words."""
     epoch, best = min(val, key=lambda one: one[1])
-    after = [value for at, value in val if at > epoch]
     moves = [abs(b - a) for (_, a), (_, b) in itertools.pairwise(val)]
-    late_moves = moves[len(moves) // 2 :]
-    last = statistics.median(value for _, value in val[-3:])
-    lost, least = last - best, WORSE * (val[0][1] - best)
-    if len(after) < len(val) / 10 or lost <= max(least, NOISE * statistics.median(late_moves)):
-        return
-    gained = train.get(epoch, math.inf) - train.get(val[-1][0], math.inf)
-    if math.isnan(gained) or gained <= 0:
-        return
-    yield Finding(
-        Cause.OVERFITTING,
+    noise = NOISE * statistics.median(moves[len(moves) // 2 :])
+    lost = statistics.median(value for _, value in val[-3:]) - best
+    after = sum(at > epoch for at, _ in val)
+    if after < len(val) / 10 or lost <= max(WORSE * (val[0][1] - best), noise):
+        return ""
+    gained = train.get(epoch, -math.inf) - train.get(val[-1][0], math.inf)
+    if gained <= 0:
+        return ""
+    return (
         f"validation is worse by {lost:.3g} than in epoch {epoch:g}, while training gained "
-        f"{gained:.3g}",
-        (
-            f"an end at epoch {epoch:g}: the weights of the best validation",
-            "more data, or changes of them that leave them what they are",
-            "dropout, weight decay, or a smaller network",
-        ),
+        f"{gained:.3g}"
+    )
+
+
+def _memorised(val: Sequence[tuple[float, float]], train: Sequence[tuple[float, float]]) -> str:
+    """That most of the training went into what validation has nothing of, in words."""
+    level, begin, end = val[-1][1], train[0][0], train[-1][0]
+    epoch = next((at for at, value in train if value <= level), math.inf)
+    gap = level - train[-1][1]
+    if epoch - begin > EARLY * (end - begin) or gap < GAP * (train[0][1] - train[-1][1]):
+        return ""
+    return (
+        f"training had reached in epoch {epoch:g} what validation has at the end, and is ahead by "
+        f"{gap:.3g} now"
     )
 
 

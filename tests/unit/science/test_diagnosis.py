@@ -123,10 +123,22 @@ def test_overfitting_is_told_with_the_epoch_to_stop_at() -> None:
     ]
     told = diagnose(replace(good, points=tuple(worse)))
     assert told.first.cause is Cause.OVERFITTING
-    assert told.first.remedies[0].startswith("an end at epoch 20:")
+    assert told.first.remedies[1].startswith("an end at epoch 20,")
     # The same validation while training gains nothing is not.
     stuck = [replace(p, loss=111.0 + p.epoch / 1e3) for p in worse]
     assert first(replace(good, points=tuple(stuck))) is not Cause.OVERFITTING
+
+
+def test_gap_that_opens_early_is_overfitting_and_a_late_one_is_not() -> None:
+    good = course(falling)
+    # Validation stays where training is in epoch 8 of 40, or in epoch 20.
+    for epoch, cause in ((8, Cause.OVERFITTING), (20, Cause.HEALTHY)):
+        level = good.points[epoch - 1].loss
+        assert level is not None
+        held = [replace(p, val_loss=max(p.loss or 0.0, level)) for p in good.points]
+        told = diagnose(replace(good, points=tuple(held))).first
+        assert told.cause is cause
+        assert (f"reached in epoch {epoch} " in told.evidence) == (cause is Cause.OVERFITTING)
 
 
 def test_likelihood_that_is_told_is_believed() -> None:
