@@ -34,6 +34,10 @@ Study = Annotated[
     Path, typer.Argument(metavar="STUDY", help="A study file, such as studies/digits.yaml.")
 ]
 
+AsJson = Annotated[
+    bool, typer.Option("--json", help="Lines of JSON instead of words; see the README.")
+]
+
 
 def _version(wanted: bool) -> None:
     if wanted:
@@ -76,6 +80,7 @@ def search(
             help="Begin another study with this file, written to NEW-NAME.yaml beside it.",
         ),
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Search, or go on with a search: run it again after Ctrl-C, a crash or a reboot."""
     from tune_vae import terminal
@@ -87,11 +92,11 @@ def search(
 
         spec = StudySpec.load(api.fork(spec, fork))
     out = terminal.console()
-    with terminal.view(out, spec) as show:
+    with terminal.view(out, spec, as_json=as_json) as show:
         from tune_vae import api
 
         found = api.search(spec, show=show, note=terminal.note, verbose=verbose)
-    terminal.show_results(out, found, spec)
+    (terminal.write_results if as_json else terminal.show_results)(out, found, spec)
     if not found.front:
         raise typer.Exit(3)
 
@@ -106,6 +111,7 @@ def confirm(
         int, typer.Option("--seeds", min=2, help="Seeds of each in all, its own included.")
     ] = 3,
     verbose: Annotated[bool, typer.Option("--verbose", help="Show Ray's own messages.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Train the best trials again with other seeds, and say which differ by more than chance."""
     from tune_vae import api, terminal
@@ -115,21 +121,22 @@ def confirm(
     out = terminal.console()
     found = api.results(spec)
     if found.pending:
-        with terminal.view(out, spec, "confirm") as show:
+        with terminal.view(out, spec, "confirm", as_json=as_json) as show:
             found = api.confirm(spec, show=show, note=terminal.note, verbose=verbose)
-    terminal.show_results(out, found, spec)
+    (terminal.write_results if as_json else terminal.show_results)(out, found, spec)
     if not found.front:
         raise typer.Exit(3)
 
 
 @app.command(epilog="Example: tune-vae status studies/digits.yaml")
-def status(study: Study) -> None:
+def status(study: Study, as_json: AsJson = False) -> None:
     """How far a study is, also while it is searched elsewhere."""
     from tune_vae import api, terminal
     from tune_vae.spec.study import StudySpec
 
     spec = StudySpec.load(study)
-    terminal.show_status(terminal.console(), api.results(spec), spec)
+    show = terminal.write_status if as_json else terminal.show_status
+    show(terminal.console(), api.results(spec), spec)
 
 
 @app.command(epilog="Example: tune-vae report studies/digits.yaml")
@@ -139,6 +146,7 @@ def report(
         Path | None,
         typer.Option("--to", help="Folder of the page; by default mlruns/reports/<study>."),
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """The best trials and why the others ended, here and as one page with pictures."""
     from tune_vae import api, terminal
@@ -146,9 +154,14 @@ def report(
 
     spec = StudySpec.load(study)
     out = terminal.console()
-    terminal.report_text(out, api.results(spec), spec)
+    found = api.results(spec)
+    if not as_json:
+        terminal.report_text(out, found, spec)
     written, trouble = api.report(spec, to)
-    terminal.show_written(out, str(written.page), trouble)
+    if as_json:
+        terminal.write_report(out, found, spec, page=str(written.page), trouble=trouble)
+    else:
+        terminal.show_written(out, str(written.page), trouble)
 
 
 class Reduction(StrEnum):
@@ -191,6 +204,7 @@ def diagnose(
         int | None, typer.Option("--levels", min=2, help="Of a data value: 2 if binary.")
     ] = None,
     lr: Annotated[float | None, typer.Option("--lr", min=0, help="Learning rate.")] = None,
+    as_json: AsJson = False,
 ) -> None:
     """What is wrong with any training, by its curve, and what to try."""
     from tune_vae import api, terminal
@@ -206,7 +220,8 @@ def diagnose(
         levels=levels,
         lr=lr,
     )
-    terminal.show_diagnosis(terminal.console(), found, told)
+    show = terminal.write_diagnosis if as_json else terminal.show_diagnosis
+    show(terminal.console(), found, told)
 
 
 @app.command(epilog="Example: tune-vae train studies/digits.yaml --trial 12 --to vae.pt")

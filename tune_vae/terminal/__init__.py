@@ -7,6 +7,13 @@ because narrow terminals cut the end.
 from tune_vae.terminal.checked import show_check
 from tune_vae.terminal.console import console
 from tune_vae.terminal.diagnosis import show_diagnosis
+from tune_vae.terminal.json_lines import (
+    JsonView,
+    write_diagnosis,
+    write_report,
+    write_results,
+    write_status,
+)
 from tune_vae.terminal.live import LiveView, view
 from tune_vae.terminal.mistakes import show_error
 from tune_vae.terminal.note import note
@@ -16,6 +23,7 @@ from tune_vae.terminal.plain import PlainView
 from tune_vae.terminal.standing import show_status
 
 __all__ = [
+    "JsonView",
     "LiveView",
     "PlainView",
     "console",
@@ -31,4 +39,8 @@ __all__ = [
     "show_written",
     "training",
     "view",
+    "write_diagnosis",
+    "write_report",
+    "write_results",
+    "write_status",
 ]

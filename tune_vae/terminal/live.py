@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tune_vae.errors import masked
+from tune_vae.terminal.json_lines import JsonView
 from tune_vae.terminal.plain import PlainView
 from tune_vae.terminal.standing import best_line, counts, verdict_line
 from tune_vae.terminal.words import (
@@ -131,9 +132,12 @@ class LiveView:
 
 @contextmanager
 def view(
-    out: Console, spec: "StudySpec", command: str = "search"
+    out: Console, spec: "StudySpec", command: str = "search", *, as_json: bool = False
 ) -> "Iterator[Callable[[Snapshot], None]]":
     """The view that suits where the output goes."""
+    if as_json:
+        yield JsonView(out, spec, command).show
+        return
     _header(out, spec, command)
     if not out.is_terminal:
         yield PlainView(out, spec).show
