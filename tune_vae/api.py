@@ -45,6 +45,9 @@ from tune_vae.training.trainer import Trainer, build_vae, restored_vae
 
 if TYPE_CHECKING:
     from tune_vae.report.page import Written
+    from tune_vae.science.curve import Reduction
+    from tune_vae.science.diagnosis import Diagnosis
+    from tune_vae.service.curves import Source
     from tune_vae.service.desk import DataFacts, Snapshot
     from tune_vae.service.export import Exported
     from tune_vae.service.inception import InceptionDistances
@@ -55,6 +58,7 @@ __all__ = [
     "Trained",
     "check",
     "confirm",
+    "diagnose",
     "export",
     "fork",
     "inception_scores",
@@ -372,6 +376,50 @@ def train(
     if save_to:
         checkpoint.save(state, save_to)
     return Trained(_vae(config, state), config, history, judge(history, limits))
+
+
+def diagnose(
+    source: str,
+    *,
+    tracking: str = "",
+    values: int | None = None,
+    latents: int | None = None,
+    reduction: "Reduction | None" = None,
+    likelihood: str = "",
+    levels: int | None = None,
+    lr: float | None = None,
+) -> "tuple[Source, Diagnosis]":
+    """What is wrong with a training, of whatever program, by its curve.
+
+    Arguments:
+        source: A log, a CSV, `-` for the standard input, the id of a run in MLflow, or its
+            address.
+        tracking: MLflow's tracking store, if the address does not name it.
+        values, latents: N and M, if they are known.
+        reduction: Whether the terms are sums or means; inferred by default.
+        likelihood: Of the decoder, such as `bernoulli`, if it is known.
+        levels: Of a data value, such as 2 or 256, if they are known.
+        lr: Learning rate, if it is known.
+
+    Raises:
+        DataError: There is no curve.
+        StorageError: MLflow does not answer, or has no such run.
+    """
+    from tune_vae.science.diagnosis import diagnose as diagnosed
+    from tune_vae.service.curves import read
+
+    found = read(source, tracking=tracking)
+    own = found.curve
+    curve = replace(
+        own,
+        values=values,
+        latents=latents or own.latents,
+        reduction=reduction,
+        likelihood=likelihood or own.likelihood,
+        levels=levels,
+        lr=lr or own.lr,
+    )
+    return replace(found, curve=curve), diagnosed(curve)
 
 
 def load_vae(path: str | Path) -> VAE:

@@ -2,6 +2,7 @@
 
 import sys
 import traceback
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -31,6 +32,10 @@ app = typer.Typer(
 
 Study = Annotated[
     Path, typer.Argument(metavar="STUDY", help="A study file, such as studies/digits.yaml.")
+]
+
+AsJson = Annotated[
+    bool, typer.Option("--json", help="Lines of JSON instead of words; see the README.")
 ]
 
 
@@ -75,6 +80,7 @@ def search(
             help="Begin another study with this file, written to NEW-NAME.yaml beside it.",
         ),
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Search, or go on with a search: run it again after Ctrl-C, a crash or a reboot."""
     from tune_vae import terminal
@@ -86,11 +92,11 @@ def search(
 
         spec = StudySpec.load(api.fork(spec, fork))
     out = terminal.console()
-    with terminal.view(out, spec) as show:
+    with terminal.view(out, spec, as_json=as_json) as show:
         from tune_vae import api
 
         found = api.search(spec, show=show, note=terminal.note, verbose=verbose)
-    terminal.show_results(out, found, spec)
+    (terminal.write_results if as_json else terminal.show_results)(out, found, spec)
     if not found.front:
         raise typer.Exit(3)
 
@@ -105,6 +111,7 @@ def confirm(
         int, typer.Option("--seeds", min=2, help="Seeds of each in all, its own included.")
     ] = 3,
     verbose: Annotated[bool, typer.Option("--verbose", help="Show Ray's own messages.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Train the best trials again with other seeds, and say which differ by more than chance."""
     from tune_vae import api, terminal
@@ -114,21 +121,22 @@ def confirm(
     out = terminal.console()
     found = api.results(spec)
     if found.pending:
-        with terminal.view(out, spec, "confirm") as show:
+        with terminal.view(out, spec, "confirm", as_json=as_json) as show:
             found = api.confirm(spec, show=show, note=terminal.note, verbose=verbose)
-    terminal.show_results(out, found, spec)
+    (terminal.write_results if as_json else terminal.show_results)(out, found, spec)
     if not found.front:
         raise typer.Exit(3)
 
 
 @app.command(epilog="Example: tune-vae status studies/digits.yaml")
-def status(study: Study) -> None:
+def status(study: Study, as_json: AsJson = False) -> None:
     """How far a study is, also while it is searched elsewhere."""
     from tune_vae import api, terminal
     from tune_vae.spec.study import StudySpec
 
     spec = StudySpec.load(study)
-    terminal.show_status(terminal.console(), api.results(spec), spec)
+    show = terminal.write_status if as_json else terminal.show_status
+    show(terminal.console(), api.results(spec), spec)
 
 
 @app.command(epilog="Example: tune-vae report studies/digits.yaml")
@@ -138,6 +146,7 @@ def report(
         Path | None,
         typer.Option("--to", help="Folder of the page; by default mlruns/reports/<study>."),
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """The best trials and why the others ended, here and as one page with pictures."""
     from tune_vae import api, terminal
@@ -145,9 +154,74 @@ def report(
 
     spec = StudySpec.load(study)
     out = terminal.console()
-    terminal.report_text(out, api.results(spec), spec)
+    found = api.results(spec)
+    if not as_json:
+        terminal.report_text(out, found, spec)
     written, trouble = api.report(spec, to)
-    terminal.show_written(out, str(written.page), trouble)
+    if as_json:
+        terminal.write_report(out, found, spec, page=str(written.page), trouble=trouble)
+    else:
+        terminal.show_written(out, str(written.page), trouble)
+
+
+class Reduction(StrEnum):
+    """As in `science.curve`, which `--help` should not wait for."""
+
+    SUM = "sum"
+    MEAN = "mean"
+    MIXED = "mixed"
+
+
+@app.command(epilog="Example: tune-vae diagnose train.log --values 784 --latents 20")
+def diagnose(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="SOURCE",
+            help="A log, a CSV, - for a log on the standard input, or the id or the address of a "
+            "run in MLflow.",
+        ),
+    ],
+    tracking: Annotated[
+        str, typer.Option("--tracking", help="MLflow's store of that run; else mlruns/mlflow.db.")
+    ] = "",
+    values: Annotated[
+        int | None, typer.Option("--values", min=1, help="N, data values of an example.")
+    ] = None,
+    latents: Annotated[int | None, typer.Option("--latents", min=1, help="M.")] = None,
+    reduction: Annotated[
+        Reduction | None,
+        typer.Option(
+            "--reduction",
+            help="Terms summed over dimensions, their means, or a mean distortion beside a summed "
+            "rate; else inferred.",
+        ),
+    ] = None,
+    likelihood: Annotated[
+        str, typer.Option("--likelihood", help="Of the decoder, such as bernoulli or gaussian.")
+    ] = "",
+    levels: Annotated[
+        int | None, typer.Option("--levels", min=2, help="Of a data value: 2 if binary.")
+    ] = None,
+    lr: Annotated[float | None, typer.Option("--lr", min=0, help="Learning rate.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """What is wrong with any training, by its curve, and what to try."""
+    from tune_vae import api, terminal
+    from tune_vae.science import curve
+
+    found, told = api.diagnose(
+        source,
+        tracking=tracking,
+        values=values,
+        latents=latents,
+        reduction=curve.Reduction(reduction) if reduction else None,
+        likelihood=likelihood,
+        levels=levels,
+        lr=lr,
+    )
+    show = terminal.write_diagnosis if as_json else terminal.show_diagnosis
+    show(terminal.console(), found, told)
 
 
 @app.command(epilog="Example: tune-vae train studies/digits.yaml --trial 12 --to vae.pt")

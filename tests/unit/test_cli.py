@@ -1,5 +1,6 @@
 """The command line: help, version, exit codes, and a reader who leaves early."""
 
+import io
 import re
 import subprocess
 import sys
@@ -12,7 +13,9 @@ from tune_vae import cli
 from tune_vae.spec.study import StudySpec
 
 STUDIES = Path(__file__).parents[2] / "studies"
-COMMANDS = ["check", "confirm", "export", "fid", "search", "status", "report", "train", "ui"]
+COMMANDS = [
+    *("check", "confirm", "diagnose", "export", "fid", "search", "status", "report", "train", "ui")
+]
 COMMAND = Path(sys.executable).with_name("tune-vae")
 
 NETWORK = """
@@ -80,8 +83,11 @@ def test_help_names_every_command_and_every_exit_code(run: Run) -> None:
 def test_help_of_every_command_shows_an_example(command: str, run: Run) -> None:
     code, out, err = run(command, "--help")
     assert (code, err) == (0, "")
-    assert f"Example: tune-vae {command} studies/digits.yaml" in out
-    assert "A study file, such as studies/digits.yaml." in out
+    if command == "diagnose":
+        assert "Example: tune-vae diagnose train.log" in out
+    else:
+        assert f"Example: tune-vae {command} studies/digits.yaml" in out
+        assert "A study file, such as studies/digits.yaml." in out
 
 
 def test_every_command_is_among_those_tested() -> None:
@@ -106,6 +112,9 @@ def test_version_is_that_of_the_package(run: Run) -> None:
         (("confirm", "a.yaml", "--seeds", "1"), "Invalid value for '--seeds'"),
         (("confirm", "a.yaml", "--top", "0"), "Invalid value for '--top'"),
         (("ui", "a.yaml", "--port", "0"), "Invalid value for '--port'"),
+        (("diagnose", "a.log", "--values", "0"), "Invalid value for '--values'"),
+        (("diagnose", "a.log", "--reduction", "max"), "'sum', 'mean', 'mixed'"),
+        (("diagnose", "a.log"), "cannot read a.log: No such file or directory"),
     ],
 )
 def test_wrong_usage_ends_with_code_2(arguments: tuple[str, ...], says: str, run: Run) -> None:
@@ -122,6 +131,19 @@ def test_broken_study_is_refused_by_every_command(command: str, run: Run, folder
     assert code == 2
     assert "`latent_dim` must be at least 1, got 0" in err
     assert sorted(entry.name for entry in folder.iterdir()) == ["broken.yaml"]
+
+
+def test_log_is_diagnosed_from_a_pipe(
+    run: Run, monkeypatch: pytest.MonkeyPatch, folder: Path
+) -> None:
+    log = "".join(
+        f"epoch {n} loss={100 + 100 / n} kl=0.002 recon={100 + 100 / n}\n" for n in range(1, 9)
+    )
+    monkeypatch.setattr(sys, "stdin", io.StringIO(log))
+    code, out, _ = run("diagnose", "-")
+    assert not code
+    assert out.startswith("the standard input 8 epochs, from 1 to 8 ✗ posterior collapse evidence")
+    assert not list(folder.iterdir())
 
 
 @pytest.mark.parametrize(

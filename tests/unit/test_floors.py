@@ -90,7 +90,7 @@ FLOORS = {
     "report/portraits.py": Floor(REPORT, frozenset({"matplotlib", "torch"})),
     "report/page.py": Floor(REPORT, frozenset({"jinja2"})),
     "api.py": Floor(API, frozenset({"torch"})),
-    "terminal.py": Floor(TERMINAL, frozenset({"rich"})),
+    "terminal/": Floor(TERMINAL, frozenset({"rich"})),
     "cli.py": Floor(("tune_vae.cli", *TERMINAL), frozenset({"typer"})),
     "__init__.py": Floor(API),
 }
@@ -192,7 +192,7 @@ def test_imports_go_down_only(file: Path) -> None:
         ("report/gallery.py", "import matplotlib", "1: imports matplotlib"),
         ("api.py", "from tune_vae.terminal import view", "1: imports tune_vae.terminal"),
         ("api.py", "from rich.text import Text", "1: imports rich.text"),
-        ("terminal.py", "import typer", "1: imports typer"),
+        ("terminal/live.py", "import typer", "1: imports typer"),
         ("errors.py", "import torch", "1: imports torch"),
         ("errors.py", "from tune_vae import cli", "1: imports tune_vae.cli"),
         ("attic/old.py", "", "1: belongs to no floor"),

@@ -11,7 +11,6 @@
 """
 
 import json
-import math
 import os
 import shutil
 from collections.abc import Mapping
@@ -30,6 +29,7 @@ from tune_vae.science.history import EpochReport
 from tune_vae.science.vae import VAE
 from tune_vae.service import plain_torch
 from tune_vae.service.model_card import model_card
+from tune_vae.service.plain_json import finite
 from tune_vae.service.plain_torch import WEIGHTS_FILE, UntraceableError, pictured
 from tune_vae.service.portable import save_png
 from tune_vae.service.rows import TrialRow
@@ -146,7 +146,7 @@ def _write_module(file: Path, vae: VAE, config: TrialConfig) -> str:
 
 def _metrics(row: TrialRow, report: EpochReport, data: Splits) -> dict[str, Any]:
     splits = {name: len(getattr(data, name)) for name in ("train", "validation", "test")}
-    metrics: dict[str, Any] = _finite(
+    metrics: dict[str, Any] = finite(
         {
             "study": row.config.study,
             "trial": row.trial,
@@ -160,12 +160,3 @@ def _metrics(row: TrialRow, report: EpochReport, data: Splits) -> dict[str, Any]
         }
     )
     return metrics
-
-
-def _finite(value: Any) -> Any:
-    """With None for numbers that JSON does not have."""
-    if isinstance(value, Mapping):
-        return {key: _finite(one) for key, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(one) for one in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -44,6 +44,7 @@ __all__ = [
     "attach_report",
     "experiment_link",
     "is_server",
+    "read_run",
     "serve",
     "try_server",
 ]
@@ -444,6 +445,40 @@ def attach_report(spec: StudySpec, files: Sequence[Path], summary: str) -> str:
         # database and of the network through.
         return (str(error) or type(error).__name__).splitlines()[0]
     return ""
+
+
+def read_run(
+    run: str, tracking: str = ""
+) -> tuple[dict[str, list[tuple[float, float]]], dict[str, str], str]:
+    """Curves of any run, by metric, with its parameters, and its verdict if it is one of ours.
+
+    Arguments:
+        run: Its id.
+        tracking: Address of the tracking store; by default that of this folder's studies.
+
+    Raises:
+        StorageError: MLflow does not answer, or has no such run.
+    """
+    from mlflow.exceptions import MlflowException
+
+    storage = Storage(tracking=tracking) if tracking else Storage().overridden(os.environ)
+    place = masked(storage.tracking)
+    file = storage.tracking.removeprefix("sqlite:///")
+    # MLflow would make an empty one.
+    if not is_url(file) and not Path(file).exists():
+        raise StorageError(f"there is no MLflow store at {place}; name it with --tracking")
+    try:
+        client = _client(storage)
+        found = client.get_run(run)
+        curves = {
+            name: [
+                (float(point.step), point.value) for point in client.get_metric_history(run, name)
+            ]
+            for name in found.data.metrics
+        }
+    except (MlflowException, OSError) as error:
+        raise StorageError(f"MLflow at {place}: {str(error).splitlines()[0]}") from error
+    return curves, dict(found.data.params), str(found.data.tags.get("verdict", ""))
 
 
 def serve(
