@@ -1,5 +1,7 @@
 """Settings and data that all tests share."""
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 
@@ -18,6 +20,14 @@ def pytest_configure() -> None:
 @pytest.fixture(scope="session")
 def device(request: pytest.FixtureRequest) -> torch.device:
     return torch.device(request.config.getoption("--device"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _cache_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Prepared data of tests do not end up in the user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TUNE_VAE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -2,10 +2,11 @@
 
 import math
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import fields, replace
 
 from tune_vae.science.history import EpochReport, History
 from tune_vae.science.likelihoods.gaussian import Gaussian
+from tune_vae.science.networks import Network
 from tune_vae.science.networks.mlp import Mlp
 from tune_vae.science.schedules.constant import Constant
 from tune_vae.science.sigmas.fixed import Fixed
@@ -42,6 +43,12 @@ def history(reports: Iterable[EpochReport], **changes: float | str) -> History:
 def member(trial: int = 0, **changes: object) -> Member:
     """A small trial that learns digits within a few epochs, with some fields replaced."""
     return replace(_MEMBER, **({"trial": trial, "seed": trial} | changes))
+
+
+def small(network: type[Network]) -> Network:
+    """One of a family with layers of 4 and 8, for images of 8×8."""
+    (widths,) = (f.name for f in fields(network) if f.type == tuple[int, ...] and f.default)
+    return network(**{widths: (4, 8)})
 
 
 _HEALTHY = EpochReport(

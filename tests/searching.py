@@ -8,9 +8,9 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,10 @@ import optuna
 import yaml
 from mlflow import MlflowClient
 from mlflow.entities import Run
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
 from tune_vae.service.ledger import read_rows
-from tune_vae.service.results import TrialRow
+from tune_vae.service.rows import TrialRow
 from tune_vae.spec.study import Storage, StudySpec
 
 COMMAND = Path(sys.executable).with_name("tune-vae")
@@ -38,9 +38,17 @@ class Ended:
 
 @dataclass(frozen=True)
 class Workplace:
-    """A folder with a study in it."""
+    """A folder with a study in it.
+
+    Arguments:
+        folder: Where commands run.
+        settings: Environment variables that they get.
+        host: Name of the machine; by default that of this one.
+    """
 
     folder: Path
+    settings: Mapping[str, str] = field(default_factory=dict)
+    host: str = ""
 
     @property
     def file(self) -> Path:
@@ -56,7 +64,7 @@ class Workplace:
             artifacts=str(place / "artifacts"),
             checkpoints=str(place / "checkpoints"),
         )
-        return replace(StudySpec.load(self.file), storage=storage)
+        return replace(StudySpec.load(self.file), storage=storage.overridden(self.settings))
 
     def write(self, text: str, **sections: Any) -> "Workplace":
         """Put down the study, some of its sections merged with others."""
@@ -71,17 +79,27 @@ class Workplace:
         """Begin a command in a process group of its own; its output goes to `output.txt`."""
         home = self.folder / "home"
         home.mkdir(exist_ok=True)
-        kept = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
+        kept = {
+            name: os.environ[name] for name in ("PATH", "LANG", "PYTHONPATH") if name in os.environ
+        }
         with (self.folder / "output.txt").open("wb") as output:
             return subprocess.Popen(
-                [COMMAND, *arguments],
+                [*self._as_host, COMMAND, *arguments],
                 cwd=self.folder,
-                env=kept | {"HOME": str(home), "XDG_CACHE_HOME": str(home / "cache")},
+                env=kept
+                | {"HOME": str(home), "XDG_CACHE_HOME": str(home / "cache")}
+                | self.settings,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
+
+    @property
+    def _as_host(self) -> list[str]:
+        if not self.host:
+            return []
+        return ["unshare", "--uts", "sh", "-c", f'hostname {self.host} && exec "$0" "$@"']
 
     def search(self) -> "subprocess.Popen[bytes]":
         return self.start("search", "study.yaml")
@@ -162,12 +180,12 @@ class Workplace:
 
     def assert_nothing_is_left_running(self, seconds: float = 20.0) -> None:
         """Neither rows nor processes, the latter after a while."""
-        assert all(row.state is not TrialState.RUNNING for row in self.optuna_rows())
+        assert self.count("state = 'RUNNING'") == 0
         wait_until(lambda: not self.processes(), seconds=seconds, what="all processes end")
 
     def assert_shown_exactly_once(self) -> None:
         """Every epoch of every trial is in MLflow, once, and no number that is not finite."""
-        rows, runs = self.rows(), self.runs()
+        rows, runs = self.rows(), [*self.runs(), *self.runs("repeat")]
         assert [int(run.data.tags["tune_vae.trial"]) for run in runs] == [
             row.trial for row in rows
         ]

@@ -4,10 +4,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tune_vae.api import check, load_vae, results, search, train, validate
+    from tune_vae.api import check, export, load_vae, results, search, train, validate
     from tune_vae.spec.study import StudySpec
 
-__all__ = ["StudySpec", "check", "load_vae", "results", "search", "train", "validate"]
+__all__ = ["StudySpec", "check", "export", "load_vae", "results", "search", "train", "validate"]
 
 _HOME = {name: "tune_vae.api" for name in __all__} | {"StudySpec": "tune_vae.spec.study"}
 

@@ -7,50 +7,69 @@ when they are called.
 import itertools
 import math
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from tune_vae.data import Splits, scale
+from tune_vae.data import Splits, Targets, scale
 from tune_vae.errors import (
     CheckpointError,
     DataError,
+    ExportError,
     Problem,
     StudyError,
+    StudyFileError,
     TrialNotFoundError,
     TuneVaeError,
 )
+from tune_vae.science.collapse_point import EXAMPLES, CollapsePoints, collapse_points
 from tune_vae.science.health import Limits, Verdict, judge
 from tune_vae.science.history import EpochReport, History
 from tune_vae.science.vae import VAE
-from tune_vae.service.journey import history_of
-from tune_vae.service.results import StudyResults, TrialRow
+from tune_vae.service.foretold import dead_beyond
+from tune_vae.service.journey import checkpoint_of, history_of, may_roll_back, roll_back
+from tune_vae.service.results import StudyResults
+from tune_vae.service.rows import TrialRow
+from tune_vae.spec import components
+from tune_vae.spec.components import ComponentError
 from tune_vae.spec.soundness import faults
-from tune_vae.spec.study import StudySpec
+from tune_vae.spec.study import StudySpec, has_scale, is_url
 from tune_vae.spec.trial import TrialConfig
 from tune_vae.training import checkpoint
+from tune_vae.training.lifting import obstacle
 from tune_vae.training.trainer import Trainer, build_vae, restored_vae
 
 if TYPE_CHECKING:
-    from tune_vae.service.desk import Snapshot
+    from tune_vae.report.page import Written
+    from tune_vae.service.desk import DataFacts, Snapshot
+    from tune_vae.service.export import Exported
     from tune_vae.service.inception import InceptionDistances
+    from tune_vae.service.stores import StoreReport
 
 __all__ = [
     "CheckReport",
     "Trained",
     "check",
+    "confirm",
+    "export",
+    "fork",
     "inception_scores",
     "load_vae",
+    "report",
     "results",
     "search",
     "train",
     "trial_of",
     "validate",
 ]
+
+
+TRIED_AT_ONCE = 2
+"""Examples that a model is tried with; a batch norm cannot be trained on one."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +83,9 @@ class CheckReport:
         memory_bytes: The same for the memory a trial takes beside the data.
         step_seconds: Time of one optimiser step of the first model, measured here.
         seen: Trials of this study that exist already.
+        stores: Where the study lives, each tried out.
+        dead_beyond: For decoders of which it is known, the least and the largest beta_norm beyond
+            which a point is dead by the spectrum of the data and not trained.
     """
 
     spec: StudySpec
@@ -72,6 +94,8 @@ class CheckReport:
     memory_bytes: tuple[int, int]
     step_seconds: float
     seen: int
+    stores: tuple["StoreReport", ...]
+    dead_beyond: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -84,7 +108,7 @@ class CheckReport:
 
 
 def check(spec: StudySpec) -> CheckReport:
-    """Load the data, build every kind of model in the space, and time a few steps.
+    """Load the data, build every kind of model, time a few steps, and try out each store.
 
     Raises:
         StudyFileError: The study is redundant, its trials cannot be compared, or one of its
@@ -92,18 +116,36 @@ def check(spec: StudySpec) -> CheckReport:
             pruner.
         DataError: The data cannot be loaded.
     """
-    data = _sound_data(spec, _size)
+    data = _sound_data(spec)
     configs = _models(spec, data)
     sizes = [_size(config) for config in configs]
-    rows = _rows(spec)
+    from tune_vae.service.stores import try_stores
+
+    stores = try_stores(spec.storage)
+    # A ledger that does not answer is told among the stores.
+    rows = StudyResults.of(spec, (_rows(spec) if stores[0].works else None) or []).rows
     return CheckReport(
         spec=spec,
         data=data,
         parameters=(min(p for p, _ in sizes), max(p for p, _ in sizes)),
         memory_bytes=(min(m for _, m in sizes), max(m for _, m in sizes)),
         step_seconds=_step_seconds(configs[0], data),
-        seen=len(rows or []),
+        seen=len(rows),
+        stores=stores,
+        dead_beyond=_dead_beyond(spec, data, configs),
     )
+
+
+def _dead_beyond(
+    spec: StudySpec, data: Splits, models: Sequence[TrialConfig]
+) -> dict[str, tuple[float, float]]:
+    points, limits = _collapse_points(spec, data), dict[str, tuple[float, float]]()
+    for config in models:
+        limit = dead_beyond(config, points, factor=spec.health.foretold)
+        if limit is not None:
+            low, high = limits.get(config.decoder, (limit, limit))
+            limits[config.decoder] = min(low, limit), max(high, limit)
+    return limits
 
 
 def search(
@@ -123,16 +165,85 @@ def search(
 
     Raises:
         StudyFileError, DataError: See `check`.
-        StudyError: It was begun with another space or other data, or all its trials break.
+        StudyError: It was begun with another space or other data (see `fork`), or all its trials
+            break.
         StorageError: Ledger or cluster cannot be reached.
         Interrupted: By Ctrl-C or SIGTERM; call it again to go on.
     """
-    data = _sound_data(spec, _build)
     from tune_vae.service import cluster
+
+    return cluster.search(spec, _facts(spec), show=show, note=note, verbose=verbose).results
+
+
+def confirm(
+    spec: StudySpec,
+    *,
+    show: Callable[["Snapshot"], None] = lambda snapshot: None,
+    note: Callable[["Snapshot"], str] = lambda snapshot: "",
+    verbose: bool = False,
+) -> StudyResults:
+    """Train the finalists of a study with other seeds, as its `budget.seeds` says.
+
+    What is missing of them is run, and no trial; see `search` for the arguments.
+
+    Raises:
+        StudyError: The study was never begun.
+        StudyFileError, DataError, StorageError, Interrupted: See `search`.
+    """
+    found = results(spec)
+    if not found.pending:
+        return found
+    from tune_vae.service import cluster
+
+    snapshot = cluster.search(
+        spec, _facts(spec), show=show, note=note, confirm=True, verbose=verbose
+    )
+    return snapshot.results
+
+
+def _facts(spec: StudySpec) -> "DataFacts":
     from tune_vae.service.desk import DataFacts
 
-    facts = DataFacts(data.shape, data.levels, data.digest())
-    return cluster.search(spec, facts, show=show, note=note, verbose=verbose).results
+    data = _sound_data(spec)
+    digest = data.digest(labelled=spec.conditional)
+    return DataFacts(data.shape, data.levels, digest, data.classes, _collapse_points(spec, data))
+
+
+def _collapse_points(spec: StudySpec, data: Splits) -> CollapsePoints | None:
+    """Of a study's data, if any of its configurations can be foretold dead by them."""
+    if not spec.health.foretold or spec.conditional or data.levels is None:
+        return None
+    # From everywhere, because they may be sorted.
+    x_nCHW = data.train[:: math.ceil(len(data.train) / EXAMPLES)]
+    return collapse_points(scale(x_nCHW, data.levels))
+
+
+def fork(spec: StudySpec, name: str) -> Path:
+    """Write a study file with another name of the study beside the one there is.
+
+    So that a study which was changed after it began is searched anew, in the same stores. May be
+    repeated.
+
+    Returns:
+        The new file, `<name>.yaml`.
+
+    Raises:
+        StudyError: It cannot be the name of a study, or such a file holds something else.
+    """
+    try:
+        content = spec.renamed(name).encode()
+    except StudyFileError as error:
+        raise StudyError(str(error)) from None
+    file = Path(spec.file).with_name(f"{name}.yaml")
+    if file.exists() and file.read_bytes() != content:
+        raise StudyError(
+            f"{file} is there and holds another study. Choose another name for the fork, or go on "
+            f"with that one: tune-vae search {file}"
+        )
+    partial = file.with_name(f".{file.name}.partial")
+    partial.write_bytes(content)
+    partial.replace(file)
+    return file
 
 
 def results(spec: StudySpec) -> StudyResults:
@@ -147,17 +258,49 @@ def results(spec: StudySpec) -> StudyResults:
         raise StudyError(
             f"study `{spec.name}` has not begun: run `tune-vae search {spec.file}` first"
         )
-    return StudyResults(spec.name, spec.objective, spec.budget.trials, rows, spec.budget.patience)
+    from tune_vae.service.ledger import read_foretold
+
+    return StudyResults.of(spec, rows, foretold=read_foretold(spec))
+
+
+def report(spec: StudySpec, to: Path | None = None) -> tuple["Written", str]:
+    """Write what a study found as one page with pictures, also while it is searched.
+
+    Arguments:
+        spec: The study.
+        to: Folder of the page; by default `reports/<study>` beside the checkpoints' folder.
+
+    Returns:
+        What was written, and why MLflow did not take a copy; empty if it did.
+
+    Raises:
+        StudyError: The study was never begun.
+        StorageError: The ledger cannot be opened, or the folder not written.
+    """
+    from tune_vae.report.evidence import gather
+    from tune_vae.report.page import write
+    from tune_vae.service.tracking import attach_report
+
+    evidence = gather(spec, results(spec))
+    try:
+        data: Splits | None = _images(spec)
+    except DataError:
+        # They may lie on another machine; all else can be shown.
+        data = None
+    folder = to or _beside_checkpoints(spec) / "reports" / spec.name
+    written = write(evidence, data, folder)
+    return written, attach_report(spec, [written.page, *written.pictures], written.summary)
 
 
 def trial_of(spec: StudySpec, number: int) -> TrialRow:
-    """One trial of a study.
+    """One trial of a study, or a repeat by its number.
 
     Raises:
         TrialNotFoundError: There is no such trial.
     """
-    rows = results(spec).rows
-    for row in rows:
+    found = results(spec)
+    rows = found.rows
+    for row in (*rows, *found.repeats):
         if row.trial == number:
             return row
     known = f"0 to {rows[-1].trial}" if rows else "none"
@@ -178,7 +321,7 @@ def train(
     study: StudySpec | TrialConfig,
     *,
     on_epoch: Callable[[EpochReport, Verdict], None] = lambda report, verdict: None,
-    save_to: Path | None = None,
+    save_to: str | Path | None = None,
     limits: Limits | None = None,
     device: str = "cpu",
     data: Splits | None = None,
@@ -186,10 +329,12 @@ def train(
 ) -> Trained:
     """Train one configuration, alone, in this process.
 
+    As in a search, one whose loss is lost is rolled back as often as its configuration says.
+
     Arguments:
         study: A configuration, or a study whose open knobs are given as keywords.
         on_epoch: Called after each epoch.
-        save_to: Where to write the last checkpoint.
+        save_to: Path or URL to write the last checkpoint to.
         limits: When to stop; by default those of the study.
         device: Where to train.
         data: Images to use instead of loading the study's.
@@ -211,24 +356,30 @@ def train(
         data = data or study.dataset().load()
         limits = limits or study.health
         config = _given(study, data, knobs)
-    history = history_of(config, None)
+    history, state = history_of(config, None), None
     trainer = Trainer([config.member()], data, device=device)
     for (report,) in trainer:
+        if may_roll_back(config, report):
+            state = roll_back(trainer, config, report, state)
+            history = history_of(config, state)
+            continue
         verdict = judge(history.add(report), limits)
+        state = checkpoint_of(trainer, history, config.trial)
         on_epoch(report, verdict)
         if verdict.kind.fatal:
             trainer.retire(config.trial)
-    state = trainer.state(config.trial) | {"reports": [one.to_dict() for one in history]}
+    assert state is not None
     if save_to:
         checkpoint.save(state, save_to)
     return Trained(_vae(config, state), config, history, judge(history, limits))
 
 
 def load_vae(path: str | Path) -> VAE:
-    """The model of a checkpoint, in evaluation mode on the CPU.
+    """The model of a checkpoint or of an export, in evaluation mode on the CPU.
 
     Arguments:
-        path: A `best.pt` or `last.pt`, from the checkpoint store or from MLflow.
+        path: A checkpoint, from the checkpoint store (also by URL) or from MLflow, or the folder
+            of an export.
 
     Raises:
         CheckpointError: The file is absent, torn or foreign.
@@ -237,7 +388,11 @@ def load_vae(path: str | Path) -> VAE:
         vae = load_vae("mlruns/checkpoints/digits/00012/best.pt")
         images = vae.generate(16)
     """
-    state = checkpoint.load(Path(path))
+    if Path(path).is_dir():
+        from tune_vae.service.export import exported_vae
+
+        return exported_vae(Path(path))
+    state = checkpoint.load(path)
     return _vae(_config_of(state, path), state)
 
 
@@ -252,7 +407,7 @@ def validate(path: str | Path, data: Splits | None = None) -> dict[str, float]:
         `bits_per_dim`, `bits_per_dim_calibrated`, `rate_nats`, `distortion_nats`, `neg_elbo`,
         `mse`, as the checkpoint's own last report holds them.
     """
-    state = checkpoint.load(Path(path))
+    state = checkpoint.load(path)
     config = _config_of(state, path)
     trainer = Trainer([config.member()], data or _data_of(config), resume={config.trial: state})
     return trainer.scores()[0]
@@ -275,24 +430,104 @@ def inception_scores(
     """
     from tune_vae.service.inception import inception_distances
 
-    config = _config_of(checkpoint.load(Path(path)), path)
+    config = _config_of(checkpoint.load(path), path)
     data = data or _data_of(config)
     if data.levels is None or data.shape[0] not in (1, 3):
         raise DataError("FID and KID are of images with 1 or 3 channels, and these data are not")
     real = scale(data.test[:images], data.levels)
     vae = load_vae(path).to(device)
+    known = data.labels.test[: len(real)] if data.labels and config.classes else None
     parts = [
-        vae.generate(min(500, len(real) - start), seed=start) for start in range(0, len(real), 500)
+        vae.generate(
+            min(500, len(real) - start),
+            seed=start,
+            labels=None if known is None else known[start : start + 500],
+        )
+        for start in range(0, len(real), 500)
     ]
     pair = ((x.cpu().clamp(0, 1) * 255).round().byte() for x in (real, torch.cat(parts)))
     return inception_distances(*pair, device=device)
 
 
+def export(spec: StudySpec, trial: int | None = None, *, to: Path | None = None) -> "Exported":
+    """Write a trial's best model to a folder that works with torch alone; see `service.export`.
+
+    Arguments:
+        spec: The study.
+        trial: Which of its trials; by default the winner.
+        to: An absent or empty folder; by default `exports/<study>-<trial>` beside the checkpoints.
+
+    Raises:
+        StudyError: The study was never begun.
+        TrialNotFoundError: There is no such trial.
+        ExportError: The trial has not ended or has no best checkpoint, there is no winner, or
+            the folder holds something.
+        CheckpointError: The checkpoint cannot be read, or is of another training.
+        DataError: The data cannot be loaded, or are others than the study's.
+        StorageError: The ledger cannot be read, or the folder not be written.
+    """
+    from tune_vae.service.export import refuse_existing, write
+    from tune_vae.service.ledger import data_digest
+
+    row = _winner(spec) if trial is None else trial_of(spec, trial)
+    if not row.ended:
+        raise ExportError(
+            f"trial {row.trial} is {row.state}; it can be exported once it has ended"
+        )
+    folder = to or _beside_checkpoints(spec) / "exports" / f"{spec.name}-{row.trial:05d}"
+    refuse_existing(folder)
+    store = checkpoint.CheckpointStore(spec.storage.checkpoints, spec.name)
+    best, state = store.path(row.trial, "best.pt"), None
+    if row.best:
+        state = store.best(row.trial, row.best.epoch)
+    if state is None:
+        raise ExportError(
+            f"trial {row.trial} has no best checkpoint at {best} that can be read; it ended as "
+            f"{row.kind.replace('_', ' ')}: {row.reason}"
+        )
+    if _config_of(state, best) != row.config:
+        raise CheckpointError(f"{best} is of another training than trial {row.trial} of the study")
+    data = _images(spec)
+    if data.digest(labelled=spec.conditional) != data_digest(spec):
+        raise DataError(
+            f"the data are not those that study `{spec.name}` was searched with; restore them"
+        )
+    again = f"tune-vae train {spec.file} --trial {row.trial}"
+    return write(folder, row, state, data, again=again)
+
+
+def _beside_checkpoints(spec: StudySpec) -> Path:
+    """Where a study's files for people lie by default, also when its checkpoints are elsewhere."""
+    checkpoints = spec.storage.checkpoints
+    return Path("mlruns") if is_url(checkpoints) else Path(checkpoints).parent
+
+
+def _winner(spec: StudySpec) -> TrialRow:
+    found = results(spec)
+    if found.winner:
+        return found.winner
+    if not found.front:
+        raise ExportError(f"no trial of study `{spec.name}` has finished; name one with --trial")
+    front = ", ".join(str(row.trial) for row in found.front)
+    raise ExportError(
+        f"study `{spec.name}` has {len(found.objective)} objectives and no single winner; name a "
+        f"trial of its front with --trial: {front}"
+    )
+
+
 def _config_of(state: dict[str, Any], path: str | Path) -> TrialConfig:
     try:
-        return TrialConfig.model_validate_json(state["config"])
+        config = TrialConfig.model_validate_json(state["config"])
     except (KeyError, ValueError) as error:
         raise CheckpointError(f"{path} does not say which model it holds") from error
+    try:
+        config.member()
+    except ComponentError as error:
+        raise CheckpointError(
+            f"the model of {path} cannot be built here: {error}. If it is code of your own, call "
+            "`StudySpec.load` of its study file first, or be in the folder of its modules"
+        ) from None
+    return config
 
 
 def _vae(config: TrialConfig, state: dict[str, Any]) -> VAE:
@@ -300,8 +535,6 @@ def _vae(config: TrialConfig, state: dict[str, Any]) -> VAE:
 
 
 def _data_of(config: TrialConfig) -> Splits:
-    from tune_vae.spec import components
-
     data: Splits = components.build("dataset", config.data).load()
     return data
 
@@ -312,13 +545,17 @@ def _rows(spec: StudySpec) -> list[TrialRow] | None:
     return read_rows(spec)
 
 
-def _sound_data(spec: StudySpec, try_out: Callable[[TrialConfig], object]) -> Splits:
+def _sound_data(spec: StudySpec) -> Splits:
     """The data of a study, which refuses what only data, libraries and models can reveal."""
     from tune_vae.service.ledger import plugin_problems
 
     data = _images(spec)
-    misfits = _misfits(_models(spec, data), try_out)
-    spec.refuse([*plugin_problems(spec), *faults(spec, data), *misfits])
+    found = [*plugin_problems(spec), *faults(spec, data)]
+    # With a prior that is refused, there are models that cannot be built for that reason alone.
+    if not any(problem.path == ("search", "prior") for problem in found):
+        models = _models(spec, data)
+        found += _misfits(models) or _unpackable(spec, models)
+    spec.refuse(found)
     return data
 
 
@@ -334,18 +571,39 @@ def _images(spec: StudySpec) -> Splits:
         raise DataError(f"data set `{name}` cannot be loaded: {what}") from error
 
 
-def _misfits(
-    models: Sequence[TrialConfig], try_out: Callable[[TrialConfig], object]
-) -> list[Problem]:
+def _misfits(models: Sequence[TrialConfig]) -> list[Problem]:
     """Models that cannot be built for the images."""
     found = []
     for config in models:
         try:
-            try_out(config)
+            _size(config)
         except Exception as error:  # noqa: BLE001
             # The contract names ValueError; a network of the user's own may raise anything.
             images = "×".join(map(str, config.shape))
             found.append(Problem(f"no model for images of {images}: {error}", ("network",)))
+    return list(dict.fromkeys(found))
+
+
+def _unpackable(spec: StudySpec, models: Sequence[TrialConfig]) -> list[Problem]:
+    """Models with code of the user's own that cannot be trained in the packs that are asked for.
+
+    Ours can; a test trains each of them in a pack.
+    """
+    if spec.train.pack == 1:
+        return []
+    found = []
+    for config in models:
+        parts = (config.network, config.likelihood, config.sigma or "", config.prior)
+        own = [name for name, _ in map(components.split, parts) if ":" in name]
+        reason = obstacle(build_vae(config.member(), config.shape)) if own else ""
+        if reason:
+            found.append(
+                Problem(
+                    f"`pack: {spec.train.pack}` cannot train `{own[0]}`: {reason}",
+                    ("train", "pack"),
+                    "mend it, or write `pack: 1`, which trains anything",
+                )
+            )
     return list(dict.fromkeys(found))
 
 
@@ -365,7 +623,12 @@ class _Given:
 def _given(spec: StudySpec, data: Splits, knobs: dict[str, Any]) -> TrialConfig:
     fixed = replace(spec, knobs=spec.with_values(knobs))
     return TrialConfig.of(
-        fixed, fixed.draw(_Given()), trial=0, shape=data.shape, levels=data.levels
+        fixed,
+        fixed.draw(_Given()),
+        trial=0,
+        shape=data.shape,
+        levels=data.levels,
+        classes=data.classes,
     )
 
 
@@ -373,38 +636,49 @@ def _models(spec: StudySpec, data: Splits) -> list[TrialConfig]:
     """A configuration for each kind of model in the space."""
     first = {name: next(node.examples()) for name, node in spec.knobs.items()}
     parts = ("network", "latent_dim", "likelihood", "sigma", "prior")
+    chosen = [
+        dict(zip(parts, model, strict=True))
+        for model in itertools.product(*(spec.knobs[part].examples() for part in parts))
+    ]
     return [
         TrialConfig.of(
             spec,
-            first | dict(zip(parts, model, strict=True)),
+            first | model | ({} if has_scale(model["likelihood"]) else {"sigma": None}),
             trial=0,
             shape=data.shape,
             levels=data.levels,
+            classes=data.classes,
         )
-        for model in itertools.product(*(spec.knobs[part].examples() for part in parts))
+        for model in chosen
     ]
-
-
-def _build(config: TrialConfig) -> VAE:
-    """The model of a configuration, without memory for its weights."""
-    with torch.device("meta"):
-        return build_vae(config.member(), config.shape)
 
 
 def _size(config: TrialConfig) -> tuple[int, int]:
     """Parameters of a model, and bytes of its weights, optimiser and activations."""
+    try:
+        return _size_on(config, "meta")
+    except Exception:  # noqa: BLE001
+        # Code of the user's own may look at values, which tensors without memory do not have.
+        return _size_on(config, "cpu")
+
+
+def _size_on(config: TrialConfig, device: str) -> tuple[int, int]:
     activations = 0
 
     def count(module: nn.Module, inputs: Any, output: Any) -> None:
         nonlocal activations
         if isinstance(output, Tensor) and not list(module.children()):
-            activations += output.numel()
+            activations += output.numel() // TRIED_AT_ONCE
 
-    vae = _build(config)
-    for module in vae.modules():
-        module.register_forward_hook(count)
-    with torch.device("meta"):
-        vae(torch.empty(1, *config.shape), torch.empty(1, config.latent_dim))
+    with torch.device(device):
+        vae = build_vae(config.member(), config.shape)
+        for module in vae.modules():
+            module.register_forward_hook(count)
+        vae(
+            torch.zeros(TRIED_AT_ONCE, *config.shape),
+            torch.zeros(TRIED_AT_ONCE, config.latent_dim),
+            torch.zeros(TRIED_AT_ONCE, dtype=torch.int64),
+        )
     parameters = sum(p.numel() for p in vae.parameters())
     # Weights, gradient, two moments and Adam's intermediate results; each activation and its
     # gradient.
@@ -419,6 +693,12 @@ def _step_seconds(config: TrialConfig, data: Splits) -> float:
         validation=data.validation[:batch],
         test=data.test[:1],
         levels=data.levels,
+        labels=data.labels
+        and Targets(
+            data.labels.train[: 3 * batch],
+            data.labels.validation[:batch],
+            data.labels.test[:1],
+        ),
     )
     member = replace(config.member(), epochs=2, batch_size=batch)
     seconds = math.inf

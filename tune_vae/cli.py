@@ -1,12 +1,13 @@
 """The command line: a few lines each over `api`."""
 
 import sys
+import traceback
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from tune_vae.errors import TuneVaeError
+from tune_vae.errors import StorageError, TuneVaeError, masked
 
 __all__ = ["app", "main"]
 
@@ -52,28 +53,69 @@ def options(
 
 @app.command(epilog="Example: tune-vae check studies/digits.yaml")
 def check(study: Study) -> None:
-    """Validate a study and show what it would do; nothing is started or written."""
+    """Validate a study, try out its stores and show what it would do; nothing is left behind."""
     from tune_vae import api, terminal
     from tune_vae.spec.study import StudySpec
 
-    terminal.show_check(terminal.console(), api.check(StudySpec.load(study)))
+    report = api.check(StudySpec.load(study))
+    terminal.show_check(terminal.console(), report)
+    if not all(store.works for store in report.stores):
+        raise typer.Exit(StorageError.exit_code)
 
 
 @app.command(epilog="Example: tune-vae search studies/digits.yaml" + "\n\n" + EXIT_CODES)
 def search(
     study: Study,
     verbose: Annotated[bool, typer.Option("--verbose", help="Show Ray's own messages.")] = False,
+    fork: Annotated[
+        str | None,
+        typer.Option(
+            "--fork",
+            metavar="NEW-NAME",
+            help="Begin another study with this file, written to NEW-NAME.yaml beside it.",
+        ),
+    ] = None,
 ) -> None:
     """Search, or go on with a search: run it again after Ctrl-C, a crash or a reboot."""
     from tune_vae import terminal
     from tune_vae.spec.study import StudySpec
 
     spec = StudySpec.load(study)
+    if fork is not None:
+        from tune_vae import api
+
+        spec = StudySpec.load(api.fork(spec, fork))
     out = terminal.console()
     with terminal.view(out, spec) as show:
         from tune_vae import api
 
         found = api.search(spec, show=show, note=terminal.note, verbose=verbose)
+    terminal.show_results(out, found, spec)
+    if not found.front:
+        raise typer.Exit(3)
+
+
+@app.command(
+    epilog="Example: tune-vae confirm studies/digits.yaml --top 3 --seeds 5" + "\n\n" + EXIT_CODES
+)
+def confirm(
+    study: Study,
+    top: Annotated[int, typer.Option("--top", min=1, help="How many trials to repeat.")] = 3,
+    seeds: Annotated[
+        int, typer.Option("--seeds", min=2, help="Seeds of each in all, its own included.")
+    ] = 3,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Show Ray's own messages.")] = False,
+) -> None:
+    """Train the best trials again with other seeds, and say which differ by more than chance."""
+    from tune_vae import api, terminal
+    from tune_vae.spec.study import StudySpec
+
+    spec = StudySpec.load(study).with_seeds(seeds, finalists=top)
+    out = terminal.console()
+    found = api.results(spec)
+    if found.pending:
+        with terminal.view(out, spec, "confirm") as show:
+            found = api.confirm(spec, show=show, note=terminal.note, verbose=verbose)
     terminal.show_results(out, found, spec)
     if not found.front:
         raise typer.Exit(3)
@@ -90,13 +132,22 @@ def status(study: Study) -> None:
 
 
 @app.command(epilog="Example: tune-vae report studies/digits.yaml")
-def report(study: Study) -> None:
-    """The best trials, the verdicts with their reasons, and where to look."""
+def report(
+    study: Study,
+    to: Annotated[
+        Path | None,
+        typer.Option("--to", help="Folder of the page; by default mlruns/reports/<study>."),
+    ] = None,
+) -> None:
+    """The best trials and why the others ended, here and as one page with pictures."""
     from tune_vae import api, terminal
     from tune_vae.spec.study import StudySpec
 
     spec = StudySpec.load(study)
-    terminal.report_text(terminal.console(), api.results(spec), spec)
+    out = terminal.console()
+    terminal.report_text(out, api.results(spec), spec)
+    written, trouble = api.report(spec, to)
+    terminal.show_written(out, str(written.page), trouble)
 
 
 @app.command(epilog="Example: tune-vae train studies/digits.yaml --trial 12 --to vae.pt")
@@ -111,11 +162,13 @@ def train(
     """Train one trial of a study again, alone and from the beginning."""
     from tune_vae import api, terminal
     from tune_vae.spec.study import StudySpec
+    from tune_vae.training.checkpoint import CheckpointStore
 
     spec = StudySpec.load(study)
     config = api.trial_of(spec, trial).config
     out = terminal.console()
-    saved = to or Path(spec.storage.checkpoints) / spec.name / f"{trial:05d}" / "again.pt"
+    store = CheckpointStore(spec.storage.checkpoints, spec.name)
+    saved = to or store.path(trial, "again.pt")
     with terminal.training(out, config) as on_epoch:
         trained = api.train(config, on_epoch=on_epoch, save_to=saved, limits=spec.health)
     terminal.show_trained(out, trained, str(saved))
@@ -137,12 +190,33 @@ def fid(
 
     spec = StudySpec.load(study)
     api.trial_of(spec, trial)
-    best = CheckpointStore(Path(spec.storage.checkpoints), spec.name).path(trial, "best")
+    best = CheckpointStore(spec.storage.checkpoints, spec.name).path(trial, "best.pt")
     found = api.inception_scores(best, images=images, device=device)
     out = terminal.console()
     out.print(
         f"trial {trial}: FID [b]{found.fid:.2f}[/], KID {found.kid:.4f} ± {found.kid_spread:.4f}"
     )
+
+
+@app.command(epilog="Example: tune-vae export studies/digits.yaml --to digits-vae")
+def export(
+    study: Study,
+    trial: Annotated[
+        int | None, typer.Option("--trial", min=0, help="Number of the trial; else the winner.")
+    ] = None,
+    to: Annotated[
+        Path | None,
+        typer.Option("--to", help="New folder; else exports/STUDY-TRIAL beside the checkpoints."),
+    ] = None,
+) -> None:
+    """Write a trial's best model to a folder that works with torch alone."""
+    from tune_vae import api, terminal
+    from tune_vae.spec.study import StudySpec
+
+    spec = StudySpec.load(study)
+    out = terminal.console()
+    out.print("[dim]The model is traced, and the trace compared with it: some ten seconds.[/]")
+    terminal.show_exported(out, api.export(spec, trial, to=to))
 
 
 @app.command(epilog="Example: tune-vae ui studies/digits.yaml --port 5000")
@@ -158,8 +232,8 @@ def ui(
 
     spec = StudySpec.load(study)
     out = terminal.console()
-    remote = spec.storage.tracking.startswith(("http://", "https://"))
-    server = spec.storage.tracking if remote else f"http://{host}:{port}"
+    remote = tracking.is_server(spec.storage)
+    server = masked(spec.storage.tracking) if remote else f"http://{host}:{port}"
     link = tracking.experiment_link(spec, server)
     if remote:
         out.print(link)
@@ -170,9 +244,6 @@ def ui(
 
 def main() -> None:
     """Entry point: our own errors become one screen and an exit code, never a traceback."""
-    # So that an import path such as `my_nets:WideResNet` may name a module beside the study, as
-    # it may for `python -m` and for Ray's workers; last, lest a file there hide a library.
-    sys.path.append("")
     try:
         app()
     except TuneVaeError as error:
@@ -180,3 +251,7 @@ def main() -> None:
 
         terminal.show_error(terminal.console(stderr=True), error)
         sys.exit(error.exit_code)
+    except Exception:  # noqa: BLE001
+        # A fault of ours, whose messages and lines may quote an URL.
+        sys.stderr.write(masked(traceback.format_exc()))
+        sys.exit(TuneVaeError.exit_code)

@@ -1,24 +1,52 @@
 """The errors a user can meet, each with the exit code that the command line gives it."""
 
+import re
 from dataclasses import dataclass
 from typing import ClassVar
 
 __all__ = [
     "CheckpointError",
     "DataError",
+    "ExportError",
     "Problem",
     "StorageError",
     "StudyError",
     "StudyFileError",
     "TrialNotFoundError",
     "TuneVaeError",
+    "masked",
 ]
+
+_SECRETS = (
+    # A password may hold anything but a space: what ends it is the last @ of the word.
+    re.compile(r"(:/+[^\s:/@]*:)\S+(?=@)"),
+    re.compile(
+        r"([?&;][^\s=&]*(?:password|passwd|pwd|secret|token|credential|signature|api_?key)[^\s=&]*=)"
+        r"[^\s&;'\"]+",
+        re.IGNORECASE,
+    ),
+)
+
+
+def masked(text: str) -> str:
+    """A text without the passwords of the URLs in it.
+
+    Example:
+        >>> masked("cannot reach postgresql://me:hunter2@host/db?sslpassword=x now")
+        'cannot reach postgresql://me:***@host/db?sslpassword=*** now'
+    """
+    for secret in _SECRETS:
+        text = secret.sub(r"\1***", text)
+    return text
 
 
 class TuneVaeError(Exception):
     """Something a user can mend. The message says what was given, what is allowed, what to do."""
 
     exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(masked(message))
 
 
 @dataclass(frozen=True)
@@ -69,6 +97,12 @@ class StudyError(TuneVaeError):
 
 class DataError(TuneVaeError):
     """A data set that is absent, broken or outside the domain of a likelihood."""
+
+    exit_code = 2
+
+
+class ExportError(TuneVaeError):
+    """A trial that has no model to export, or a folder that cannot take one."""
 
     exit_code = 2
 

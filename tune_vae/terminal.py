@@ -4,8 +4,10 @@ Colour only helps; every fact also stands in words. The most important comes fir
 because narrow terminals cut the end.
 """
 
+import itertools
 import math
 import os
+import shlex
 import textwrap
 import time
 from collections.abc import Callable, Iterator
@@ -20,11 +22,17 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from tune_vae.errors import Problem, StudyFileError, TuneVaeError
+from tune_vae.errors import Problem, StudyFileError, TuneVaeError, masked
 from tune_vae.science.health import Kind
+from tune_vae.service.certainty import certainty
+from tune_vae.service.foretold import passed_over
+from tune_vae.service.palette import SIGNS
+from tune_vae.service.regions import regions
 from tune_vae.service.remedy import remedy
 from tune_vae.spec.knobs import KNOBS
 from tune_vae.spec.known_good import known_good
+from tune_vae.spec.study import VARIABLES
+from tune_vae.training.lookout import LOOK_STEPS
 
 if TYPE_CHECKING:
     from tune_vae.api import CheckReport, Trained
@@ -32,7 +40,9 @@ if TYPE_CHECKING:
     from tune_vae.science.health import Verdict
     from tune_vae.science.history import EpochReport
     from tune_vae.service.desk import Ended, Running, Snapshot
-    from tune_vae.service.results import StudyResults, TrialRow
+    from tune_vae.service.export import Exported
+    from tune_vae.service.results import StudyResults
+    from tune_vae.service.rows import TrialRow
     from tune_vae.spec.study import StudySpec
     from tune_vae.spec.trial import TrialConfig
 
@@ -44,27 +54,30 @@ __all__ = [
     "report_text",
     "show_check",
     "show_error",
+    "show_exported",
     "show_results",
     "show_status",
     "show_trained",
+    "show_written",
     "training",
     "view",
 ]
 
-SYMBOLS = {
-    Kind.HEALTHY: ("✓", "green"),
-    Kind.WARMING_UP: ("…", "dim"),
-    Kind.PARTIALLY_COLLAPSED: ("✓", "yellow"),
-    Kind.RECOVERING: ("↗", "cyan"),
-    Kind.OVERFITTING: ("✓", "yellow"),
-    Kind.COLLAPSED: ("✗", "dark_orange"),
-    Kind.NEVER_FORMED: ("✗", "dark_orange"),
-    Kind.STALLED: ("–", "dark_orange"),
-    Kind.EXPLODING: ("∅", "magenta"),
-    Kind.DIVERGED: ("∅", "magenta"),
-    Kind.HOPELESS: ("✂", "bright_black"),
-    Kind.FAILED: ("!", "red"),
+STYLES = {
+    Kind.HEALTHY: "green",
+    Kind.WARMING_UP: "dim",
+    Kind.PARTIALLY_COLLAPSED: "yellow",
+    Kind.RECOVERING: "cyan",
+    Kind.OVERFITTING: "yellow",
+    Kind.COLLAPSED: "dark_orange",
+    Kind.NEVER_FORMED: "dark_orange",
+    Kind.STALLED: "dark_orange",
+    Kind.EXPLODING: "magenta",
+    Kind.DIVERGED: "magenta",
+    Kind.HOPELESS: "bright_black",
+    Kind.FAILED: "red",
 }
+SYMBOLS = {kind: (SIGNS[kind], style) for kind, style in STYLES.items()}
 BARS = "▁▂▃▄▅▆▇█"
 MOST_PROBLEMS = 20
 TIP_COLUMNS = 90
@@ -94,25 +107,36 @@ class PlainView:
         self._trouble = ""
 
     def show(self, snapshot: "Snapshot") -> None:
-        done = len(snapshot.results.ended)
         for running in snapshot.running:
             if running.config.trial not in self._started:
                 self._started.add(running.config.trial)
                 self._out.print(
-                    f"[dim]start[/] trial {running.config.trial}: {_brief(running.config)}"
+                    f"[dim]start[/] trial {running.config.label}: {_brief(running.config)}"
                 )
-        for index, ended in enumerate(snapshot.ended):
-            number = done - len(snapshot.ended) + index + 1
-            self._out.print(f"{_count(number, snapshot)} {_verdict_line(ended, self._spec)}")
+        counts = _counts_of(snapshot)
+        for ended in snapshot.ended:
+            count = next(counts[ended.config.repeat_of is not None])
+            self._out.print(f"{count} {_verdict_line(ended, self._spec)}")
         if snapshot.trouble != self._trouble:
             self._trouble = snapshot.trouble
             if self._trouble:
                 self._out.print(f"[yellow]waiting[/]: {escape(self._trouble)}")
 
 
-def _count(number: int, snapshot: "Snapshot") -> str:
-    planned = str(snapshot.results.planned)
-    return f"\\[{number:>{len(planned)}}/{planned}]"
+def _counts_of(snapshot: "Snapshot") -> "tuple[Iterator[str], Iterator[str]]":
+    """What stands before each of the trials that ended, and before each of the repeats."""
+    results = snapshot.results
+    repeats = sum(one.config.repeat_of is not None for one in snapshot.ended)
+    trials, planned = len(snapshot.ended) - repeats, len(results.wanted)
+    ended = planned - len(results.pending)
+    width = len(str(results.planned))
+    return (
+        (
+            f"\\[{number:>{width}}/{results.planned}]"
+            for number in itertools.count(len(results.ended) - trials + 1)
+        ),
+        (f"\\[repeat {number}/{planned}]" for number in itertools.count(ended - repeats + 1)),
+    )
 
 
 class LiveView:
@@ -146,7 +170,10 @@ class LiveView:
         return Group(*parts)
 
     def _progress(self, snapshot: "Snapshot") -> RenderableType:
-        done, planned = len(snapshot.results.ended), snapshot.results.planned
+        results = snapshot.results
+        trials, repeats = len(results.ended), len(results.wanted)
+        repeated = repeats - len(results.pending)
+        done, planned = trials + repeated, results.planned + repeats
         if self._done_before is None:
             self._done_before = done
         spent = time.monotonic() - self._began
@@ -154,7 +181,10 @@ class LiveView:
         eta = f" · ETA [b]{_duration(spent / since * (planned - done))}[/]" if since >= 2 else ""
         row = Table.grid(padding=(0, 1))
         row.add_row(
-            Text.from_markup(f"[b]{done}/{planned}[/] trials"),
+            Text.from_markup(
+                f"[b]{trials}/{results.planned}[/] trials"
+                + (f" · [b]{repeated}/{repeats}[/] repeats" if repeats else "")
+            ),
             ProgressBar(total=planned, completed=done, width=min(40, self._out.width // 3)),
             Text.from_markup(f"{len(snapshot.running)} running · {_duration(spent)}{eta}"),
         )
@@ -162,7 +192,7 @@ class LiveView:
 
     def _running(self, running: "tuple[Running, ...]") -> RenderableType:
         width = self._out.width
-        table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+        table = _plain_table()
         table.add_column("trial", justify="right", no_wrap=True)
         for name in ("epoch", _short_name(self._spec.objective[0]), "rate"):
             table.add_column(name, justify="right", no_wrap=True)
@@ -185,16 +215,17 @@ class LiveView:
         config, report = one.config, one.report
         wide = [config.schedule_name] if width >= 96 else []
         if report is None or one.verdict is None:
-            cells = [str(config.trial), f"0/{config.epochs}", "", "", "[dim]starting[/]"]
+            cells = [config.label, f"0/{config.epochs}", "", "", "[dim]starting[/]"]
             more = ["", ""] if width >= 116 else []
         else:
             symbol, style = SYMBOLS[one.verdict.kind]
+            again = " ↺" if report.rollbacks else ""
             cells = [
-                str(config.trial),
+                config.label,
                 f"{report.epoch}/{config.epochs}",
                 _number(report.value(self._spec.objective[0])),
                 _number(report.rate_nats),
-                f"[{style}]{symbol} {_word(one.verdict.kind)}[/]",
+                f"[{style}]{symbol} {_word(one.verdict.kind)}[/]{again}",
             ]
             units = f"{report.active_units}/{config.latent_dim}"
             more = [f"[cyan]{_spark(one.rates)}[/]", units] if width >= 116 else []
@@ -202,9 +233,11 @@ class LiveView:
 
 
 @contextmanager
-def view(out: Console, spec: "StudySpec") -> "Iterator[Callable[[Snapshot], None]]":
+def view(
+    out: Console, spec: "StudySpec", command: str = "search"
+) -> "Iterator[Callable[[Snapshot], None]]":
     """The view that suits where the output goes."""
-    _header(out, spec)
+    _header(out, spec, command)
     if not out.is_terminal:
         yield PlainView(out, spec).show
         return
@@ -213,23 +246,17 @@ def view(out: Console, spec: "StudySpec") -> "Iterator[Callable[[Snapshot], None
         yield LiveView(out, live, spec).show
 
 
-def _header(out: Console, spec: "StudySpec") -> None:
+def _header(out: Console, spec: "StudySpec", command: str) -> None:
     sampler, pruner = next(iter(spec.sampler)), next(iter(spec.pruner))
+    budget = spec.budget
+    seeds = f"{budget.finalists} finalists × {budget.seeds} seeds · " * (budget.seeds > 1)
     out.print(
-        f"[b]tune-vae search[/]  study [b cyan]{spec.name}[/]  "
-        f"[dim]{spec.budget.trials} trials × {spec.train.epochs} epochs · "
+        f"[b]tune-vae {command}[/]  study [b cyan]{spec.name}[/]  "
+        f"[dim]{budget.trials} trials × {spec.train.epochs} epochs · {seeds}"
         f"minimise {', '.join(spec.objective)} · {sampler}, {pruner}[/]"
     )
     out.print(f"  [dim]watch[/]  tune-vae ui {escape(spec.file)}")
-    out.print(f"  [dim]study[/]  {escape(_hide_password(spec.storage.ledger))}")
-
-
-def _hide_password(url: str) -> str:
-    head, at, tail = url.rpartition("@")
-    if not at:
-        return url
-    scheme, _, user = head.partition("://")
-    return f"{scheme}://{user.partition(':')[0]}:***@{tail}"
+    out.print(f"  [dim]study[/]  {escape(masked(spec.storage.ledger))}")
 
 
 def _verdict_line(ended: "Ended", spec: "StudySpec") -> str:
@@ -238,7 +265,7 @@ def _verdict_line(ended: "Ended", spec: "StudySpec") -> str:
     best = "[b green]best so far[/] · " if ended.is_best else ""
     config = ended.config
     return (
-        f"{config.trial:>5} [{style}]{symbol} {_word(kind):<9}[/]  {best}"
+        f"{config.label:>5} [{style}]{symbol} {_word(kind):<9}[/]  {best}"
         f"{escape(ended.verdict.reason)}  [dim]{_brief(config)}[/]"
     )
 
@@ -264,6 +291,12 @@ def _counts(results: "StudyResults") -> Text:
     return Text.from_markup("  ".join(parts) or "[dim]no trial has ended yet[/]")
 
 
+def _show_foretold(out: Console, results: "StudyResults") -> None:
+    told = passed_over(results.foretold)
+    if told:
+        out.print(f"[dim]{told}[/]")
+
+
 def _best_line(results: "StudyResults") -> str:
     if not results.front:
         return ""
@@ -283,9 +316,14 @@ def show_results(out: Console, results: "StudyResults", spec: "StudySpec") -> No
     if winner and winner.best:
         best, config = winner.best, winner.config
         by_bits = results.objective == ("bits_per_dim",)
+        value, beside = f"{winner.values[0]:.4f}", ""
+        if results.settled:
+            first = results.finalists[0]
+            value, beside = str(first.estimates[0]), f", the mean {first.basis}"
         out.print(
-            f"[b green]Winner: trial {winner.trial}[/] with [b]{winner.values[0]:.4f}[/] "
-            f"{'validation bits per dim' if by_bits else results.objective[0]}"
+            f"[b green]{'Winner' if results.proven else 'Best'}: trial {winner.trial}[/] with "
+            f"[b]{value}[/] {'validation bits per dim' if by_bits else results.objective[0]}"
+            f"{beside}"
         )
         _facts(
             out,
@@ -294,7 +332,7 @@ def show_results(out: Console, results: "StudyResults", spec: "StudySpec") -> No
                 "schedule": _reference(config.schedule),
                 "likelihood": _reference(config.likelihood),
                 "sigma mode": _reference(config.sigma) if config.sigma else "none: no scale",
-                "lr": f"{config.lr:.3g}",
+                "lr": f"{config.lr:.3g}{_rolled_back(best)}",
                 "rate": f"{best.rate_nats:.2f} nats, {best.active_units}/{config.latent_dim} "
                 "active units",
                 **({} if by_bits else {"bits/dim": _number(best.bits_per_dim)}),
@@ -309,9 +347,36 @@ def show_results(out: Console, results: "StudyResults", spec: "StudySpec") -> No
         _facts(out, _front_facts(results))
     else:
         out.print("[b]No trial finished healthy.[/] " + escape(remedy(results, spec)))
+    if results.finalists:
+        out.print("\n[b]Finalists, with other seeds[/]")
+        out.print(_finalist_table(results))
+    if results.front:
+        out.print(certainty(results))
     out.print()
     out.print(_counts(results), f"[dim]of {results.planned} trials[/]")
+    _show_foretold(out, results)
     _next_steps(out, results, spec)
+
+
+def _finalist_table(results: "StudyResults") -> Table:
+    table = _plain_table()
+    means = [f"{_short_name(name)} ± s.e." for name in results.objective]
+    for name in ("trial", *means, "seeds", "searched", "beta_norm"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for name in ("decoder", "lost"):
+        table.add_column(name)
+    for one in results.finalists:
+        ended = sum(repeat.ended for repeat in one.repeats)
+        table.add_row(
+            str(one.row.trial),
+            *(map(str, one.estimates) if one.estimates else ["no mean"] * len(means)),
+            f"{ended} of {len(one.repeats)}",
+            ", ".join(f"{value:.4f}" for value in one.row.values),
+            f"{one.row.config.beta_norm:.4g}",
+            one.row.config.decoder,
+            one.lost,
+        )
+    return table
 
 
 def _front_facts(results: "StudyResults") -> dict[str, str]:
@@ -385,10 +450,26 @@ def _next_steps(out: Console, results: "StudyResults", spec: "StudySpec") -> Non
         steps["resume"] = f"tune-vae search {spec.file}   (goes on with what is missing)"
     else:
         steps["more"] = f"raise budget.trials in {spec.file} and run the same command again"
+    if results.front and not results.proven:
+        steps["be sure"] = _surer(results, spec)
     if results.winner:
         steps["again"] = f"tune-vae train {spec.file} --trial {results.winner.trial}"
         steps["load"] = f'tune_vae.load_vae("{_checkpoint(spec, results.winner.trial)}")'
+        steps["export"] = f"tune-vae export {spec.file}   (a folder that works with torch alone)"
     _facts(out, steps)
+
+
+def _surer(results: "StudyResults", spec: "StudySpec") -> str:
+    """The command that tells more about the best trials than is known."""
+    if not results.repeats:
+        return f"tune-vae confirm {spec.file}   (trains the best trials with other seeds)"
+    finalists, seeds = results.finalists, max(len(one.repeats) + 1 for one in results.finalists)
+    if all(one.ended for one in finalists):
+        return f"tune-vae confirm {spec.file} --top {len(finalists)} --seeds {2 * seeds}"
+    return (
+        f"tune-vae confirm {spec.file} --top {len(finalists)} --seeds {seeds}   "
+        "(goes on with what is missing)"
+    )
 
 
 def _checkpoint(spec: "StudySpec", trial: int) -> str:
@@ -427,6 +508,8 @@ def report_text(out: Console, results: "StudyResults", spec: "StudySpec") -> Non
     stopped = [row for row in results.ended if not row.finished]
     if stopped:
         out.print("\n[b]Why the others ended[/]")
+        for region in regions(results.rows):
+            out.print(f"      {escape(region.sentence)}")
         for row in sorted(stopped, key=lambda row: (row.kind, row.trial)):
             symbol, style = SYMBOLS[Kind(row.kind)]
             out.print(
@@ -435,11 +518,16 @@ def report_text(out: Console, results: "StudyResults", spec: "StudySpec") -> Non
             )
     out.print(
         "\n[dim]bits_per_dim: rate + distortion at beta = 1 on validation images, as probability "
-        f"of the quantised data, the same for every likelihood. samples: Fréchet distance of "
+        "of the quantised data, the same for every likelihood. samples: Fréchet distance of "
         "prior samples from held-out examples in their whitened principal space, another end than "
-        "bits. One seed per trial. "
-        f"Pictures: tune-vae ui {escape(spec.file)}[/]"
+        "bits. Curves: tune-vae ui {escape(spec.file)}[/]"
     )
+
+
+def show_written(out: Console, page: str, trouble: str) -> None:
+    """Where the report's page is, and whether MLflow has it."""
+    copy = f"not in MLflow ({trouble})" if trouble else "also in MLflow, at the run of the study"
+    _facts(out, {"page": page, "copy": copy})
 
 
 def _best_of_each_decoder(results: "StudyResults") -> "list[TrialRow]":
@@ -449,8 +537,12 @@ def _best_of_each_decoder(results: "StudyResults") -> "list[TrialRow]":
     return list(best.values())
 
 
+def _plain_table() -> Table:
+    return Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+
+
 def _trial_table(rows: "list[TrialRow]", results: "StudyResults") -> Table:
-    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+    table = _plain_table()
     samples = "sample_distance" not in results.objective
     columns = ("trial", *map(_short_name, results.objective), "rate", "units")
     for name in (*columns, *(["samples"] if samples else []), "beta_norm"):
@@ -475,22 +567,28 @@ def _trial_table(rows: "list[TrialRow]", results: "StudyResults") -> Table:
 
 def show_status(out: Console, results: "StudyResults", spec: "StudySpec") -> None:
     """A study as it stands, also while it is searched elsewhere."""
-    running = [row for row in results.rows if row.state == "running"]
+    running = [row for row in (*results.rows, *results.repeats) if row.state == "running"]
     waiting = [row for row in results.rows if row.state == "waiting"]
     out.print(
         f"study [b cyan]{results.study}[/]  {len(results.ended)}/{results.planned} ended · "
         f"{len(running)} running · {len(waiting)} waiting to be taken up again"
     )
+    if results.repeats:
+        done = sum(row.ended for row in results.repeats)
+        out.print(f"{done}/{len(results.repeats)} repeats of finalists ended")
     out.print(_counts(results))
+    _show_foretold(out, results)
     for row in running:
         attempt = f" · attempt {row.attempts}" if row.attempts > 1 else ""
         out.print(
-            f"{row.trial:>5} epoch {row.epoch}/{row.config.epochs} on {escape(row.owner)}"
+            f"{row.config.label:>5} epoch {row.epoch}/{row.config.epochs} on {escape(row.owner)}"
             f"{attempt}  [dim]{_brief(row.config)}[/]"
         )
     best = _best_line(results)
     if best:
         out.print(best)
+    if results.repeats:
+        out.print(certainty(results))
     if len(results.ended) < results.planned and not results.stalled:
         out.print(f"[dim]go on with it: tune-vae search {escape(spec.file)}[/]")
 
@@ -502,18 +600,20 @@ def _data_fact(data: "Splits") -> str:
     channels, height, width = data.shape
     top = data.levels - 1 if data.levels else 1
     kind = f"levels 0 … {top} scaled to [0, 1]" if data.levels else "counts"
-    mean = data.train.double().mean().item() / top
+    # By numpy, because torch would make a copy of eight times the size.
+    mean = float(data.train.numpy().mean()) / top
+    skipped = f"; {data.skipped:,} left out as broken" if data.skipped else ""
     return (
         f"{len(data.train):,} train, {len(data.validation):,} validation, {len(data.test):,} test "
         f"{'images' if data.levels else 'rows'} of {channels}×{height}×{width}, {kind}; values "
-        f"seen {int(data.train.min())} … {int(data.train.max())}, mean {mean:.3g}"
+        f"seen {int(data.train.min())} … {int(data.train.max())}, mean {mean:.3g}{skipped}"
     )
 
 
 def show_check(out: Console, report: "CheckReport") -> None:
-    """What a study would do. Nothing is started or written."""
+    """What a study would do, and where it lives."""
     spec, data = report.spec, report.data
-    out.print(f"[b]{escape(spec.file)}[/] is valid. Nothing was started or written.\n")
+    out.print(f"[b]{escape(spec.file)}[/] is valid. Nothing was started or left behind.\n")
     table = Table(box=None, pad_edge=False, header_style="b", padding=(0, 2, 0, 0))
     for name in ("parameter", "searched over", "note"):
         table.add_column(name)
@@ -530,7 +630,8 @@ def show_check(out: Console, report: "CheckReport") -> None:
     low, high = report.parameters
     least, most = report.memory_bytes
     left = max(0, spec.budget.trials - report.seen)
-    estimate = report.epoch_seconds * spec.train.epochs * left
+    repeats = spec.budget.finalists * (spec.budget.seeds - 1)
+    estimate = report.epoch_seconds * spec.train.epochs * (left + repeats)
     out.print()
     _facts(
         out,
@@ -542,18 +643,60 @@ def show_check(out: Console, report: "CheckReport") -> None:
             f"checkpoints {_mib(12 * high)} MiB each",
             "would run": f"{left} trials × at most "
             f"{spec.train.epochs} epochs of {report.steps_per_epoch} steps"
-            + (f"; {report.seen} exist already" if report.seen else ""),
+            + (f"; {report.seen} exist already" if report.seen else "")
+            + (f"; then {repeats} repeats of finalists" if repeats else ""),
             "estimate": f"{_duration(estimate)} of one core if nothing is stopped early "
             f"({report.step_seconds * 1000:.1f} ms per step, measured here)",
             "stops": f"collapse: rate < {spec.health.rate_nats:g} nats for {spec.health.steps} "
-            f"steps at full KL weight · not finite: at the end of the epoch · by value: "
+            f"steps at full KL weight · not finite: {_losses(spec)} · by value: "
             f"{next(iter(spec.pruner))}",
+            **_foretold_fact(report),
             **_first_trials(report),
             "objective": f"minimise {', '.join(spec.objective)}",
-            "ledger": _hide_password(spec.storage.ledger),
-            "MLflow": spec.storage.tracking,
+            **_store_facts(report),
         },
     )
+
+
+def _losses(spec: "StudySpec") -> str:
+    """When a trial whose loss is not finite ends."""
+    times = spec.train.rollbacks
+    back = f", after {times}× back to the epoch before at half the lr" if times else ""
+    return f"within {2 * LOOK_STEPS} steps{back}"
+
+
+def _store_facts(report: "CheckReport") -> dict[str, str]:
+    """Each store in a line, and whether a search that dies here could go on elsewhere."""
+    facts = {
+        store.name: f"{store.place}: {'' if store.works else 'DOES NOT WORK: '}{store.words}"
+        for store in report.stores
+    }
+    out_of_reach = [store.name for store in report.stores if not store.shared]
+    if out_of_reach:
+        names = " and ".join(filter(None, [", ".join(out_of_reach[:-1]), out_of_reach[-1]]))
+        facts["elsewhere"] = (
+            f"another machine could not go on with this study: it does not reach its {names}. "
+            "Name places on a server or in a bucket, in the file or by "
+            + ", ".join(VARIABLES[key] for key in ("ledger", "tracking", "checkpoints"))
+        )
+    else:
+        facts["elsewhere"] = "another machine could go on with this study by the same command"
+    return facts
+
+
+def _foretold_fact(report: "CheckReport") -> dict[str, str]:
+    """From where on points are dead by the spectrum of the data, and not trained."""
+    limits = ", ".join(
+        f"{_brief_span(low, high)} of {decoder}"
+        for decoder, (low, high) in report.dead_beyond.items()
+    )
+    factor = f"{report.spec.health.foretold:g} times the collapse point of these data"
+    return {"not trained": f"beta_norm above {limits}: {factor}"} if limits else {}
+
+
+def _brief_span(low: float, high: float) -> str:
+    brief_low, brief_high = f"{low:.3g}", f"{high:.3g}"
+    return brief_low if brief_low == brief_high else f"{brief_low} … {brief_high}"
 
 
 def _first_trials(report: "CheckReport") -> dict[str, str]:
@@ -586,13 +729,14 @@ def training(
     out: Console, config: "TrialConfig"
 ) -> "Iterator[Callable[[EpochReport, Verdict], None]]":
     """A line that follows the epochs of a single training; plain lines without a terminal."""
-    out.print(f"trial {config.trial}: [dim]{_brief(config)}[/]")
+    out.print(f"trial {config.label}: [dim]{_brief(config)}[/]")
 
     def line(report: "EpochReport", verdict: "Verdict") -> str:
         symbol, style = SYMBOLS[verdict.kind]
         return (
             f"epoch {report.epoch:>4}/{config.epochs}  {_number(report.bits_per_dim)} bits/dim  "
             f"rate {_number(report.rate_nats)} nats  [{style}]{symbol} {_word(verdict.kind)}[/]"
+            f"{_rolled_back(report)}"
         )
 
     if not out.is_terminal:
@@ -604,6 +748,11 @@ def training(
         )
 
 
+def _rolled_back(report: "EpochReport") -> str:
+    """That an epoch is not what the configuration asked for."""
+    return f"  rolled back {report.rollbacks}×, lr {report.lr:.3g}" if report.rollbacks else ""
+
+
 def show_trained(out: Console, trained: "Trained", saved: str) -> None:
     """How a single training ended."""
     symbol, style = SYMBOLS[trained.verdict.kind]
@@ -613,6 +762,23 @@ def show_trained(out: Console, trained: "Trained", saved: str) -> None:
     _facts(out, {"saved": saved, "load": f'tune_vae.load_vae("{saved}")'})
 
 
+def show_exported(out: Console, exported: "Exported") -> None:
+    """Where an export lies, and what it can do."""
+    folder = exported.folder
+    out.print(f"trial {exported.trial} in [b]{escape(str(folder))}[/]")
+    facts = {"read": f"{folder}/README.md", "load": f'tune_vae.load_vae("{folder}")'}
+    if exported.obstacle:
+        facts["lacks"] = (
+            "model.py, because the model cannot be written in torch's own operators: "
+            f"{exported.obstacle}"
+        )
+    else:
+        facts = {
+            "run": f"python {shlex.quote(f'{folder}/model.py')}   (needs torch alone)"
+        } | facts
+    _facts(out, facts)
+
+
 def note(snapshot: "Snapshot") -> str:
     """What MLflow's page says of a study; its first line is all that shows at first."""
     results = snapshot.results
@@ -620,7 +786,8 @@ def note(snapshot: "Snapshot") -> str:
     if results.winner:
         row = results.winner
         first = (
-            f"**Best {row.values[0]:.4g} {_short_name(results.objective[0])}** "
+            f"**{'Winner' if results.proven else 'Best'} {row.values[0]:.4g} "
+            f"{_short_name(results.objective[0])}** "
             f"(trial {row.trial}: {row.config.decoder}, "
             f"beta_norm {row.config.beta_norm:.3g}, {row.config.schedule_name})"
         )
@@ -628,7 +795,10 @@ def note(snapshot: "Snapshot") -> str:
         first = (
             f"**{len(results.front)} trials on the front**" if results.front else "**No winner**"
         )
-    return f"{first} · {counts}" if counts else first
+    told = f"{first} · {counts}" if counts else first
+    means = [f"- trial {one.row.trial}: {one}" for one in results.finalists]
+    where = [f"- {found.sentence}" for found in regions(results.rows)]
+    return "\n\n".join(filter(None, [told, certainty(results), "\n".join([*means, *where])]))
 
 
 def show_error(out: Console, error: TuneVaeError) -> None:
@@ -648,14 +818,14 @@ def show_error(out: Console, error: TuneVaeError) -> None:
 
 
 def _show_problem(out: Console, problem: Problem, file: str, lines: list[str]) -> None:
-    out.print(f"[b red]error[/]: {escape(_printable(problem.message))}")
+    out.print(f"[b red]error[/]: {escape(_printable(masked(problem.message)))}")
     if not 0 < problem.line <= len(lines):
         if problem.tip:
             out.print(f"  [cyan]tip[/]: {escape(problem.tip)}")
         return
     out.print(f"  [blue]-->[/] {escape(file)}:{problem.line}:{problem.column}")
     # A line may be very long; show the part around the fault.
-    line, at = lines[problem.line - 1], problem.column - 1
+    line, at = masked(lines[problem.line - 1]), problem.column - 1
     begin = max(0, at - 60) if len(line) > 100 else 0
     shown = _printable(line[begin : begin + 100])
     fault = shown[at - begin : at - begin + problem.width]

@@ -16,7 +16,7 @@ import tune_vae
 from tests.searching import Ended, Workplace, copy_database, kill, wait_until
 from tests.stores import MLFLOW_WARNINGS
 from tune_vae.service.ledger import OptunaLedger
-from tune_vae.service.results import TrialRow
+from tune_vae.service.rows import TrialRow
 from tune_vae.spec.study import StudySpec
 
 pytestmark = MLFLOW_WARNINGS
@@ -55,6 +55,7 @@ sampler: RandomSampler
 pruner: NopPruner
 train: {epochs: 30, batch_size: 32, pack: 4, seed: 2}
 budget: {trials: 8}
+health: {foretold: 0}
 """
 
 BROKEN = """
@@ -157,7 +158,7 @@ def expected_kind(row: TrialRow) -> str:
     return "never_formed" if config.beta_norm > 100 else "healthy"
 
 
-def test_search_ends_with_a_winner_and_exit_code_0(ended: Ended) -> None:
+def test_search_ends_with_a_best_trial_and_exit_code_0(ended: Ended) -> None:
     assert ended.code == 0, ended.output
     assert "Traceback" not in ended.output
     assert "Warning" not in ended.output
@@ -198,6 +199,7 @@ def test_reason_of_a_stop_names_what_was_seen_and_what_to_change(small: Workplac
         if row.kind == "diverged":
             assert "not finite" in row.reason
             assert "lower learning rate" in row.reason
+            assert "Rolled back already: lost at step" in row.reason
 
 
 def test_optuna_is_told_how_trials_ended_and_has_none_that_runs(small: Workplace) -> None:
@@ -223,10 +225,20 @@ def test_mlflow_has_a_run_for_each_trial_and_one_for_the_study(small: Workplace)
     assert experiment.tags["mlflow.note.content"].startswith("**Best ")
 
 
-def test_winner_is_printed_with_all_that_makes_it(small: Workplace, ended: Ended) -> None:
+def test_lost_trials_are_rolled_back_once_and_their_pages_say_so(small: Workplace) -> None:
+    for row, run in zip(small.rows(), small.runs(), strict=True):
+        assert row.last is not None
+        lost = row.kind == "diverged"
+        assert row.last.rollbacks == lost
+        assert row.last.lr == row.config.lr / (2 if lost else 1)
+        assert run.data.tags.get("rollbacks") == ("1" if lost else None)
+        assert ("lost at step 2 in epoch 1" in run.data.tags["mlflow.note.content"]) == lost
+
+
+def test_best_trial_is_printed_with_all_that_makes_it(small: Workplace, ended: Ended) -> None:
     rows = small.rows()
     winner = min((row for row in rows if row.finished), key=lambda row: row.values)
-    told = ended.output.partition("Winner: ")[2]
+    told = ended.output.partition("Best: ")[2]
     assert told.startswith(f"trial {winner.trial} with {winner.values[0]:.4f}")
     assert "bits per dim" in told.splitlines()[0]
     facts = dict(
@@ -239,7 +251,7 @@ def test_winner_is_printed_with_all_that_makes_it(small: Workplace, ended: Ended
 
 
 def test_counts_and_next_steps_are_printed(ended: Ended) -> None:
-    end = ended.output.partition("Winner: ")[2]
+    end = ended.output.partition("Best: ")[2]
     assert "healthy 6" in end
     assert "never formed 3" in end
     assert "diverged 3" in end
@@ -325,7 +337,9 @@ def test_study_whose_space_was_changed_is_refused_in_a_sentence(
     assert ended.code == 2, ended.output
     assert "Traceback" not in ended.output
     last = ended.output.splitlines()[-1]
-    assert last.startswith("error: study `small` was begun with another search space")
+    assert last.startswith("error: study `small` was begun with something else")
+    assert "search.lr: 0.003 → " in last
+    assert "tune-vae search study.yaml --fork NEW-NAME" in last
     assert place.rows() == []
     place.assert_nothing_is_left_running()
 

@@ -10,7 +10,8 @@ import pytest
 
 from tests.searching import Workplace, copy_database, kill, wait_until
 from tests.stores import MLFLOW_WARNINGS
-from tune_vae.service.results import TrialRow
+from tune_vae.service.rows import TrialRow
+from tune_vae.spec.trial import REPEATS
 from tune_vae.training.checkpoint import CheckpointStore
 
 pytestmark = [
@@ -155,6 +156,53 @@ def test_killed_worker_costs_its_trial_one_attempt_and_no_epoch(
     assert sorted(row.attempts for row in rows) == [1, 1, 1, 2]
     place.assert_shown_exactly_once()
     place.assert_nothing_is_left_running()
+
+
+@pytest.mark.slow
+def test_repeats_of_finalists_survive_kills_and_go_on_with_confirm(
+    tmp_path: Path, empty_mlflow: Path
+) -> None:
+    place = place_for(
+        tmp_path,
+        empty_mlflow,
+        train={"epochs": 60, "pack": 2},
+        budget={"trials": 3, "seeds": 3, "finalists": 2},
+    )
+    interrupted = 0
+    for command in (["search", "study.yaml"], ["confirm", "study.yaml", "--top", "2"]):
+        process = place.start(*command)
+        wanted = 5 + sum(repeat_epochs(place).values())
+        wait_until(
+            lambda wanted=wanted: sum(repeat_epochs(place).values()) >= wanted,
+            what="repeats under way",
+            process=process,
+        )
+        kill(process)
+        wait_until(lambda: not place.processes(), seconds=30, what="all processes end")
+        under_way = [row for row in place.rows() if row.config.repeat_of is not None]
+        interrupted += any(0 < row.epoch < 60 and not row.ended for row in under_way)
+    assert interrupted == 2, "the kills came at the wrong moments to show anything"
+
+    ended = place.run("confirm", "study.yaml", "--top", "2", "--seeds", "3")
+    assert ended.code == 0, ended.output
+    assert "Traceback" not in ended.output
+    rows = place.rows()
+    assert [row.config.repeat_of is None for row in rows] == [True] * 3 + [False] * 4
+    assert all(row.finished and row.epoch == 60 for row in rows)
+    assert max(row.attempts for row in rows[3:]) > 1
+    assert [row.attempts for row in rows[:3]] == [1] * 3
+    assert "Finalists, with other seeds" in ended.output
+    place.assert_shown_exactly_once()
+    place.assert_nothing_is_left_running()
+
+    again = place.run("confirm", "study.yaml", "--top", "2", "--seeds", "3")
+    assert again.code == 0
+    assert "start trial" not in again.output
+    assert place.rows() == rows
+
+
+def repeat_epochs(place: Workplace) -> dict[int, int]:
+    return {trial: epoch for trial, epoch in place.epochs().items() if trial >= REPEATS}
 
 
 @pytest.mark.slow

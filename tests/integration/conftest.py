@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.servers import bucket, mlflow_server, postgres
 from tests.stores import empty_ledger, empty_mlflow
 
-__all__ = ["empty_ledger", "empty_mlflow", "folder"]
+__all__ = ["bucket", "empty_ledger", "empty_mlflow", "folder", "mlflow_server", "postgres"]
 
 
 @pytest.fixture

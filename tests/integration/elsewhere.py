@@ -10,6 +10,7 @@ from optuna.trial import TrialState
 
 from tests.factories import report
 from tests.trials import DIGEST, LEVELS, SHAPE
+from tune_vae.science.collapse_point import CollapsePoints
 from tune_vae.science.health import Kind, Verdict
 from tune_vae.science.history import EpochReport
 from tune_vae.service.journey import TrialResult
@@ -24,8 +25,8 @@ _PROCESSES = multiprocessing.get_context("forkserver")
 _PROCESSES.set_forkserver_preload([__name__])
 
 
-def open_ledger(spec: StudySpec) -> OptunaLedger:
-    return OptunaLedger(spec, shape=SHAPE, levels=LEVELS, digest=DIGEST)
+def open_ledger(spec: StudySpec, points: CollapsePoints | None = None) -> OptunaLedger:
+    return OptunaLedger(spec, shape=SHAPE, levels=LEVELS, digest=DIGEST, points=points)
 
 
 def train(

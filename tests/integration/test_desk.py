@@ -11,10 +11,16 @@ from mlflow import MlflowClient
 from tests.factories import report
 from tests.stores import MLFLOW_WARNINGS
 from tests.trials import DIGEST, LEVELS, SHAPE, study
+from tests.unit.training.test_checkpoint import checkpoint
+from tune_vae import api
+from tune_vae.errors import StorageError
 from tune_vae.science.health import Kind, Verdict
 from tune_vae.service.desk import DataFacts, Desk
 from tune_vae.service.journey import TrialResult
+from tune_vae.service.ledger import read_rows
 from tune_vae.spec.study import StudySpec
+from tune_vae.spec.trial import TrialConfig
+from tune_vae.training.checkpoint import CheckpointStore, load
 
 pytestmark = MLFLOW_WARNINGS
 
@@ -32,6 +38,36 @@ def desk_of(spec: StudySpec) -> Iterator[Desk]:
     desk = Desk(spec, DataFacts(SHAPE, LEVELS, DIGEST))
     yield desk
     assert desk.close()
+
+
+def test_search_of_these_digits_trains_nothing_that_their_spectrum_says_is_dead(
+    place: Path,
+) -> None:
+    spec = study(
+        place,
+        search={
+            "beta_norm": {"choice": [0.01, 0.1, 1000.0]},
+            "likelihood": {"choice": ["gaussian", "bernoulli"]},
+            "sigma": {"choice": ["optimal", {"fixed": {"sigma": 0.2}}]},
+        },
+        sampler="RandomSampler",
+        objective="bits_per_dim_calibrated",
+        budget={"trials": 8},
+    )
+    desk = Desk(spec, api._facts(spec))
+    given = [config for _ in range(9) for config in desk.ask() or []]
+    assert len(given) == 8
+    assert {config.beta_norm for config in given} == {0.01, 0.1}
+    assert desk.has_work()
+    passed_over = desk.snapshot(0).results.foretold
+    assert passed_over > 0
+    assert desk.close()
+    assert api.results(spec).foretold == passed_over
+    client = MlflowClient(spec.storage.tracking)
+    experiment = client.get_experiment_by_name(spec.name)
+    assert experiment is not None
+    pages = client.search_runs([experiment.experiment_id], "tags.`tune_vae.kind` = 'trial'")
+    assert len(pages) == 8
 
 
 def search(desk: Desk, *values: float) -> int:
@@ -72,3 +108,69 @@ def test_study_ends_when_improvements_no_longer_come_and_goes_on_with_more_patie
     }
     assert tagged.pop("0") == "optimal sigma at beta 1"
     assert tagged == {str(n): None for n in range(1, 9)}
+
+
+def test_best_checkpoint_of_a_trial_that_ended_gets_its_plain_name(place: Path) -> None:
+    spec = study(place, budget={"trials": 2})
+    with desk_of(spec) as desk:
+        for _ in range(2):
+            (config,) = desk.ask() or []
+            save_and_report(desk, spec, config)
+            store = CheckpointStore(spec.storage.checkpoints, spec.name)
+            assert store.unpublished() == {config.trial}
+            last = report(config.epochs, trial=config.trial, bits_per_dim=2.0)
+            desk.commit(TrialResult(config.trial, HEALTHY, True, (2.0,), last, last))
+            assert store.unpublished() == set()
+            best = load(store.path(config.trial, "best.pt"))
+            assert best["epoch"] == config.epochs
+
+
+def test_trial_that_another_machine_took_over_is_not_published_by_the_one_that_lost_it(
+    place: Path,
+) -> None:
+    spec = study(place, budget={"trials": 1})
+    with desk_of(spec) as sleeper:
+        (config,) = sleeper.ask() or []
+        save_and_report(sleeper, spec, config)
+        # Taken over while it slept; its last word comes too late.
+        sleeper._ledger.release()
+        last = report(config.epochs, trial=config.trial, bits_per_dim=2.0)
+        sleeper.commit(TrialResult(config.trial, HEALTHY, True, (2.0,), last, last))
+        assert CheckpointStore(spec.storage.checkpoints, spec.name).unpublished() == {0}
+
+
+def test_kill_between_the_end_of_a_trial_and_its_plain_name_is_made_good(place: Path) -> None:
+    spec = study(place, budget={"trials": 2})
+    with desk_of(spec) as desk:
+        (config,) = desk.ask() or []
+        save_and_report(desk, spec, config)
+        last = report(config.epochs, trial=config.trial, bits_per_dim=2.0)
+        desk._ledger.commit(TrialResult(config.trial, HEALTHY, True, (2.0,), last, last))
+        (other,) = desk.ask() or []
+        save_and_report(desk, spec, other)
+        store = CheckpointStore(spec.storage.checkpoints, spec.name)
+        assert store.unpublished() == {0, 1}
+    with desk_of(spec):
+        # The other one goes on.
+        assert store.unpublished() == {1}
+        assert load(store.path(0, "best.pt"))["epoch"] == config.epochs
+
+
+def test_place_for_checkpoints_that_cannot_be_used_is_told_before_anything_is_written(
+    place: Path,
+) -> None:
+    (place / "checkpoints").write_text("a file where the folder should be")
+    spec = study(place)
+    with pytest.raises(StorageError, match=r"cannot use .*/checkpoints"):
+        Desk(spec, DataFacts(SHAPE, LEVELS, DIGEST))
+    assert read_rows(spec) is None
+
+
+def save_and_report(desk: Desk, spec: StudySpec, config: TrialConfig) -> None:
+    """What a worker does in the last epoch, which is the best."""
+    attempts = desk.attempts([config.trial])
+    store = CheckpointStore(spec.storage.checkpoints, spec.name, attempts)
+    state = checkpoint(config.epochs) | {"reports": []}
+    store.save_last(config.trial, state)
+    store.save_best(config.trial, state)
+    desk.report(report(config.epochs, trial=config.trial, bits_per_dim=2.0), HEALTHY)

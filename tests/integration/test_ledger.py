@@ -1,6 +1,7 @@
 """The ledger on real Optuna with SQLite, without Ray."""
 
 import os
+import re
 import socket
 import sqlite3
 import threading
@@ -28,14 +29,17 @@ from tests.integration.elsewhere import (
 )
 from tests.trials import DIGEST, EPOCHS, LEVELS, SHAPE, study
 from tune_vae.errors import StorageError, StudyError
+from tune_vae.science.collapse_point import CollapsePoints
 from tune_vae.science.health import Kind, Verdict
 from tune_vae.science.history import EpochReport
+from tune_vae.service import databases
 from tune_vae.service import ledger as module
 from tune_vae.service.journey import Decision, TrialResult
-from tune_vae.service.ledger import OptunaLedger, plugin_problems, read_rows
+from tune_vae.service.ledger import OptunaLedger, plugin_problems, read_foretold, read_rows
 from tune_vae.service.pareto_pruner import vectors_of
 from tune_vae.service.remedy import remedy
-from tune_vae.service.results import StudyResults, TrialRow
+from tune_vae.service.results import StudyResults
+from tune_vae.service.rows import TrialRow
 from tune_vae.spec.study import StudySpec
 from tune_vae.spec.trial import TrialConfig
 
@@ -448,12 +452,14 @@ def test_last_pack_is_no_larger_than_the_budget(folder: Path) -> None:
     assert third is None
 
 
-def suggestions(spec: StudySpec, count: int, *, restart_after: int = -1) -> list[Any]:
+def suggestions(
+    spec: StudySpec, count: int, points: CollapsePoints | None = None, *, restart_after: int = -1
+) -> list[Any]:
     """What a search of one trial at a time is suggested."""
-    ledger, drawn = open_ledger(spec), []
+    ledger, drawn = open_ledger(spec, points), []
     for number in range(count):
         if number == restart_after:
-            ledger = open_ledger(spec)
+            ledger = open_ledger(spec, points)
         config = one(ledger.ask_pack(1))
         drawn.append((config.beta_norm, config.lr))
         finish(ledger, config)
@@ -469,10 +475,15 @@ def three_folders(folder: Path, empty_ledger: Path) -> list[Path]:
     return folders
 
 
-def test_same_seed_is_suggested_the_same_also_after_a_restart(three_folders: list[Path]) -> None:
+@pytest.mark.parametrize("dead", [False, True], ids=["all trained", "dead passed over"])
+def test_same_seed_is_suggested_the_same_also_after_a_restart(
+    three_folders: list[Path], dead: bool
+) -> None:
+    points = POINTS if dead else None
     a, b, c = (study(place, budget={"trials": 14}) for place in three_folders)
-    expected = suggestions(a, 14)
-    assert suggestions(b, 14, restart_after=12) == expected
+    expected = suggestions(a, 14, points)
+    assert suggestions(b, 14, points, restart_after=12) == expected
+    assert bool(read_foretold(a)) is dead
     assert len(set(expected)) == 14
     other = study(three_folders[2], train={"seed": 1}, budget={"trials": 14})
     assert suggestions(other, 1) != expected[:1]
@@ -619,6 +630,145 @@ def test_study_in_which_everything_collapses_runs_to_its_end(folder: Path, objec
         f"All 14 trials collapsed, down to the lowest beta_norm that was tried: {lowest:.3g}"
         in (remedy(found, spec))
     )
+
+
+# What is not trained
+
+# Of optimal sigma, beta_norm beyond 0.75 with the N 64 and M 4 of these trials.
+POINTS = CollapsePoints(gaussian=2.0, variance=0.25, bernoulli=4.0)
+ALIVE = 0.75
+
+
+def test_points_that_are_foretold_dead_are_told_and_not_trained(folder: Path) -> None:
+    spec = study(folder, budget={"trials": 9})
+    ledger = open_ledger(spec, POINTS)
+    trained = []
+    while (pack := ledger.ask_pack(1)) is not None:
+        finish(ledger, one(pack))
+        trained.append(one(pack))
+    assert len(trained) == 9
+    assert max(config.beta_norm for config in trained) <= ALIVE
+    dead = [row for row in rows_of(spec) if "foretold" in row.user_attrs]
+    assert dead
+    assert min(row.params["beta_norm"] for row in dead) > ALIVE
+    for row in dead:
+        assert (row.state, row.values) == (TrialState.PRUNED, None)
+        assert row.constraints == {"never_formed": 1.0}
+        assert row.user_attrs["foretold"].startswith("not trained: beta_norm ")
+        assert "config" not in row.user_attrs
+    assert len(rows_of(spec)) == 9 + len(dead)
+    assert [row.trial for row in ledger.rows()] == [config.trial for config in trained]
+    assert ledger.foretold() == read_foretold(spec) == len(dead)
+    # And what was not trained is not counted by whoever goes on.
+    assert search_all(study(folder, budget={"trials": 9})) == []
+
+
+def test_factor_of_zero_trains_all(folder: Path) -> None:
+    spec = study(folder, budget={"trials": 9}, health={"foretold": 0})
+    ledger = open_ledger(spec, POINTS)
+    drawn = [one(ledger.ask_pack(1)).beta_norm for _ in range(9)]
+    assert max(drawn) > ALIVE
+    assert ledger.foretold() == read_foretold(spec) == 0
+
+
+def test_pack_is_filled_with_the_living(folder: Path) -> None:
+    ledger = open_ledger(study(folder, budget={"trials": 8}), POINTS)
+    pack = ledger.ask_pack(8)
+    assert pack is not None
+    assert len({config.trial for config in pack}) == 8
+    assert max(config.beta_norm for config in pack) <= ALIVE
+    assert ledger.foretold() > 0
+    assert ledger.ask_pack(8) is None
+
+
+def test_point_is_trained_if_all_are_dead(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "REDRAWS", 3)
+    spec = study(folder, search={"beta_norm": {"log_uniform": [5, 10]}}, budget={"trials": 2})
+    ledger = open_ledger(spec, POINTS)
+    trials = [one(ledger.ask_pack(1)).trial for _ in range(2)]
+    assert trials == [3, 7]
+    assert ledger.ask_pack(1) is None
+    assert ledger.foretold() == 6
+
+
+def test_constants_of_the_literature_are_trained_even_if_dead(folder: Path) -> None:
+    everywhere = CollapsePoints(gaussian=1e-9, variance=1.0, bernoulli=1e-9)
+    spec = study(folder, known_good=True, budget={"trials": 1})
+    config = one(open_ledger(spec, everywhere).ask_pack(1))
+    assert (config.trial, config.known_good) == (0, "optimal sigma at beta 1")
+
+
+def test_interrupted_trial_is_taken_up_even_if_dead(folder: Path) -> None:
+    spec = study(folder, search={"beta_norm": {"log_uniform": [5, 10]}})
+    with dying_owner(spec, epochs=1) as theirs:
+        pass
+    ledger = open_ledger(spec, POINTS)
+    assert one(ledger.ask_pack(1)) == theirs
+    assert ledger.foretold() == 0
+
+
+@pytest.mark.parametrize("sampler", ["BruteForceSampler", "GridSampler"])
+def test_whoever_asks_for_every_point_has_it(folder: Path, sampler: str) -> None:
+    choice, lr = [0.1, 5.0, 7.0], 0.003
+    grid = {"GridSampler": {"search_space": {"beta_norm": [f"{one:g}" for one in choice]}}}
+    spec = study(
+        folder,
+        search={"beta_norm": {"choice": choice}, "lr": lr},
+        sampler=grid if sampler in grid else sampler,
+        budget={"trials": 3},
+    )
+    ledger = open_ledger(spec, POINTS)
+    drawn = []
+    while (pack := ledger.ask_pack(1)) is not None:
+        drawn.append(one(pack).beta_norm)
+        finish(ledger, one(pack))
+    assert sorted(drawn) == choice
+
+
+class Killed(BaseException):
+    """What no handler of ours takes for a fault."""
+
+
+@pytest.mark.parametrize(
+    ("owner", "call", "end"),
+    [
+        # Before it is marked nobody knows what it was; after that the sampler shall hear of it.
+        (optuna.Trial, "set_constraint", TrialState.FAIL),
+        (OptunaLedger, "_tell", TrialState.PRUNED),
+    ],
+)
+def test_death_while_a_point_is_passed_over_loses_nothing(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, owner: type, call: str, end: TrialState
+) -> None:
+    def die(*_: object, **__: object) -> None:
+        raise Killed
+
+    spec = study(folder, budget={"trials": 6})
+    ledger, begun = open_ledger(spec, POINTS), []
+
+    def begin_all() -> None:
+        for _ in range(6):
+            begun.append(one(ledger.ask_pack(1)))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(owner, call, die)
+        with pytest.raises(Killed):
+            begin_all()
+    torn = rows_of(spec)[-1]
+    assert torn.state is TrialState.RUNNING
+    for number in range(torn.number + 1):
+        disown(spec, number, f"{socket.gethostname()} 1 1")
+    again, trained = open_ledger(spec, POINTS), []
+    while (pack := again.ask_pack(1)) is not None:
+        finish(again, one(pack))
+        trained.append(one(pack))
+    assert trained[: len(begun)] == begun
+    assert len(trained) == len({config.trial for config in trained}) == 6
+    assert torn.number not in {config.trial for config in trained}
+    assert states(spec)[torn.number] is end
+    assert TrialState.RUNNING not in states(spec)
+    told = sum("foretold" in row.user_attrs for row in rows_of(spec))
+    assert again.foretold() == told
 
 
 # What is taken over
@@ -804,6 +954,21 @@ def test_trial_whose_machines_fall_silent_is_given_up_as_well(folder: Path) -> N
     assert "its machine fell silent" in trial_row(spec, 0).reason
 
 
+def test_resumed_trial_stands_at_a_rung_with_the_value_it_had_there(folder: Path) -> None:
+    pruner = {"SuccessiveHalvingPruner": {"min_resource": 1, "reduction_factor": 2}}
+    spec = study(folder, pruner=pruner)
+    first = open_ledger(spec)
+    (config,) = first.ask_pack(1) or []
+    first.report(report(1, trial=config.trial, bits_per_dim=4.0), HEALTHY)
+    first.release()
+    second = open_ledger(spec)
+    assert second.ask_pack(1) == [config]
+    assert second.report(report(2, trial=config.trial, bits_per_dim=3.0), HEALTHY) == Decision()
+    *_, newest = second._rows()
+    assert newest.system_attrs["completed_rung_0"] == 4.0
+    assert newest.system_attrs["completed_rung_1"] == 3.0
+
+
 def test_trial_that_makes_progress_is_never_given_up(folder: Path) -> None:
     spec = study(folder, budget={"trials": 1, "retries": 0}, train={"epochs": 6})
     ledger = open_ledger(spec)
@@ -917,24 +1082,92 @@ def test_row_that_two_processes_reach_for_goes_to_one_of_them(folder: Path) -> N
 @pytest.mark.parametrize(
     ("changes", "what"),
     [
-        ({"search": {"lr": {"log_uniform": [1e-4, 1e-2]}}}, "search space"),
-        ({"train": {"epochs": 9}}, "search space, epochs"),
-        ({"objective": "mse"}, "objective"),
+        (
+            {"search": {"lr": {"log_uniform": [1e-4, 1e-2]}}},
+            "search.lr: 0.001 … 0.01 (log) → 0.0001 … 0.01 (log). ",
+        ),
+        (
+            {"train": {"epochs": 9, "seed": 3}},
+            "train.epochs: 4 → 9; train.seed: 0 → 3. ",
+        ),
+        ({"objective": "mse"}, "objective: bits_per_dim → mse. "),
+        ({"search": {"prior": "vamp"}}, "search.prior: the default → vamp. "),
+        (
+            {"data": {"digits": {"split_seed": 2}}},
+            "data: {digits: {}} → {digits: {split_seed: 2}}",
+        ),
     ],
 )
 def test_study_goes_on_only_with_the_space_it_began_with(
     folder: Path, changes: dict[str, Any], what: str
 ) -> None:
     open_ledger(study(folder))
-    with pytest.raises(StudyError, match=what):
-        open_ledger(study(folder, **changes))
+    changed = study(folder, **changes)
+    with pytest.raises(StudyError, match=re.escape(what)) as refused:
+        open_ledger(changed)
+    assert f"tune-vae search {changed.file} --fork NEW-NAME" in str(refused.value)
+    # It is as it was, and a study of another name may begin beside it.
+    open_ledger(study(folder))
+    open_ledger(study(folder, study="fork", **changes))
+
+
+def test_study_that_an_earlier_version_began_goes_on_and_is_compared_from_then_on(
+    folder: Path,
+) -> None:
+    spec = study(folder)
+    open_ledger(spec)
+    forget_content(folder)
+    with pytest.raises(StudyError, match="another search space, epochs, seed or objective"):
+        open_ledger(study(folder, train={"epochs": 9}))
+    open_ledger(spec)
+    with pytest.raises(StudyError, match=r"train\.epochs: 4 → 9"):
+        open_ledger(study(folder, train={"epochs": 9}))
+
+
+def forget_content(folder: Path) -> None:
+    with closing(sqlite3.connect(folder / "studies.db")) as database:
+        done = database.execute("DELETE FROM study_user_attributes WHERE key = 'content'")
+        assert done.rowcount == 1
+        database.commit()
+
+
+def test_passwords_in_comments_of_a_study_file_are_not_kept(folder: Path) -> None:
+    spec = study(folder)
+    text = spec.text + "\n# was postgresql://me:hunter2@host/db\n"
+    open_ledger(replace(spec, source=replace(spec.source, text=text)))
+    kept = optuna_study(spec).user_attrs["study_file"]
+    assert kept.endswith("# was postgresql://me:***@host/db\n")
+    assert kept.startswith(spec.text)
 
 
 def test_study_goes_on_only_with_the_data_it_began_with(folder: Path) -> None:
     spec = study(folder)
     open_ledger(spec)
-    with pytest.raises(StudyError, match="data set"):
+    with pytest.raises(StudyError, match=rf"data set, by fingerprint: {DIGEST} → {DIGEST[::-1]}"):
         OptunaLedger(spec, shape=SHAPE, levels=LEVELS, digest=DIGEST[::-1])
+
+
+def test_attempts_of_a_trial_have_rising_numbers_and_the_sleeper_keeps_its_own(
+    folder: Path,
+) -> None:
+    spec = study(folder, budget={"trials": 2})
+    sleeper = open_ledger(spec)
+    first, second = one(sleeper.ask_pack(1)), one(sleeper.ask_pack(1))
+    assert sleeper.attempts([0, 1, 2]) == {0: 0, 1: 1}
+    train(sleeper, first, epochs=2)
+    disown(spec, 0, ELSEWHERE)
+    disown(spec, 1, ELSEWHERE)
+    silence(spec, 10 * module.GRACE_SECONDS)
+    owner = open_ledger(spec)
+    taken = [one(owner.ask_pack(1)), one(owner.ask_pack(1))]
+    assert sorted(config.trial for config in taken) == [0, 1]
+    numbers = owner.attempts([0, 1])
+    assert sorted(numbers.values()) == [2, 3]
+    # It wakes up, and is told at its first word.
+    assert sleeper.attempts([0, 1]) == {0: 0, 1: 1}
+    assert sleeper.report(report(3, trial=0), HEALTHY) == Decision(stop=True)
+    assert sleeper.attempts([0, 1]) == {1: 1}
+    assert second.trial == 1
 
 
 def test_budget_and_pack_may_change_freely(folder: Path) -> None:
@@ -1009,8 +1242,11 @@ def test_problems_of_sampler_and_pruner_are_found_before_the_search(
         "sqlite:////dev/null/none.db",
     ],
 )
-def test_storage_that_cannot_be_opened_is_told_at_once_without_its_password(url: str) -> None:
-    spec = study(storage={"ledger": url})
+def test_storage_that_cannot_be_opened_is_told_at_once_without_its_password(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TUNE_VAE_LEDGER", url)
+    spec = study()
     begin = time.monotonic()
     with pytest.raises(StorageError) as caught:
         open_ledger(spec)
@@ -1033,7 +1269,7 @@ def test_file_that_is_no_database_is_refused_and_left_as_it_was(tmp_path: Path) 
 def test_database_that_does_not_answer_for_a_while_costs_no_trial(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "LOCK_SECONDS", 0.05)
+    monkeypatch.setattr(databases, "LOCK_SECONDS", 0.05)
     spec = study(folder, budget={"trials": 2})
     ledger = open_ledger(spec)
     config = one(ledger.ask_pack(1))
@@ -1056,7 +1292,7 @@ def test_database_that_does_not_answer_for_a_while_costs_no_trial(
 def test_database_that_never_answers_again_is_told_after_a_while(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "LOCK_SECONDS", 0.05)
+    monkeypatch.setattr(databases, "LOCK_SECONDS", 0.05)
     monkeypatch.setattr(module, "PATIENCE_SECONDS", 0.5)
     ledger = open_ledger(study(folder))
     config = one(ledger.ask_pack(1))

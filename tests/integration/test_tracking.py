@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +22,14 @@ from tests.trials import DIGEST, EPOCHS, study, trial_config
 from tune_vae import load_vae
 from tune_vae.errors import StorageError
 from tune_vae.science.health import Kind, Verdict
-from tune_vae.science.history import EpochReport
+from tune_vae.science.history import EpochReport, Rollback
 from tune_vae.service.journey import TrialResult
-from tune_vae.service.tracking import EPOCHS_IN_A_REQUEST, MlflowTracker, experiment_link
+from tune_vae.service.tracking import (
+    EPOCHS_IN_A_REQUEST,
+    MlflowTracker,
+    attach_report,
+    experiment_link,
+)
 from tune_vae.spec.study import StudySpec
 from tune_vae.spec.trial import TrialConfig
 from tune_vae.training.checkpoint import CheckpointStore
@@ -302,11 +307,203 @@ def test_mend_completes_a_run_that_a_kill_left_open(place: Place, shown: int) ->
         show(killed, place.config(), epochs=shown)
         assert killed.close()
     tracker = place.tracker()
-    tracker.mend(place.config(), result(), reports())
+    tracker.mend(place.config(), lambda: (result(), reports()))
     assert tracker.close()
     assert place.run().info.status == "FINISHED"
     assert place.steps() == [1, 2, 3, 4]
     assert place.run().data.tags["why"] == "healthy"
+
+
+BACK = Rollback(step=153, epoch=7, resumed=6, lr_before=0.1, lr_after=0.05)
+TOLD = f"Rolled back: {BACK}"
+
+
+def test_rollback_is_shown_at_once_and_at_the_end(place: Place) -> None:
+    tracker = place.tracker()
+    show(tracker, place.config(), epochs=2)
+    tracker.roll_back(0, [BACK])
+    wait_for(lambda: place.runs() and "rollbacks" in place.run().data.tags)
+    wait_for(lambda: TOLD in place.run().data.tags["mlflow.note.content"])
+    tracker.conclude(replace(result(), rollbacks=(BACK, BACK)))
+    assert tracker.close()
+    tags = place.run().data.tags
+    assert tags["rollbacks"] == "2"
+    assert tags["mlflow.note.content"].startswith("**healthy**: as it should be\n\n")
+    assert tags["mlflow.note.content"].count(TOLD) == 2
+    assert "--trial 0" in tags["mlflow.note.content"]
+
+
+def test_trial_without_a_rollback_has_no_word_of_one(place: Place) -> None:
+    tracker = place.tracker()
+    show(tracker, place.config())
+    tracker.conclude(result())
+    assert tracker.close()
+    assert "rollbacks" not in place.run().data.tags
+    assert "Rolled back" not in place.run().data.tags["mlflow.note.content"]
+
+
+def test_mend_shows_a_rollback_that_a_kill_kept_from_the_page(place: Place) -> None:
+    tracker = place.tracker()
+    tracker.mend(place.config(), lambda: (replace(result(), rollbacks=(BACK,)), reports()))
+    assert tracker.close()
+    assert place.run().data.tags["rollbacks"] == "1"
+    assert TOLD in place.run().data.tags["mlflow.note.content"]
+
+
+COURSE = (
+    Verdict(Kind.WARMING_UP, "KL weight 0.3 of 1"),
+    Verdict(Kind.WARMING_UP, "KL weight 0.9 of 1"),
+    HEALTHY,
+    Verdict(Kind.OVERFITTING, "worse than in epoch 3"),
+)
+
+
+def note_of(place: Place) -> list[str]:
+    return place.run().data.tags["mlflow.note.content"].splitlines()
+
+
+def tell(tracker: MlflowTracker, config: TrialConfig, epochs: int = EPOCHS) -> None:
+    tracker.open(config)
+    for one, verdict in zip(reports(config.trial, epochs), COURSE, strict=False):
+        tracker.log(one, verdict)
+
+
+def test_page_of_a_trial_has_its_verdict_and_how_it_came_to_be(place: Place) -> None:
+    tracker = place.tracker()
+    tell(tracker, place.config())
+    tracker.conclude(result(verdict=COURSE[-1]))
+    assert tracker.close()
+    assert note_of(place) == [
+        "**overfitting**: worse than in epoch 3",
+        "",
+        "| epochs | verdict | |",
+        "|---|---|---|",
+        "| 1–2 | warming up | KL weight 0.9 of 1 |",
+        "| 3 | healthy | as it should be |",
+        "| 4 | overfitting | worse than in epoch 3 |",
+        "",
+        f"Train it again: `tune-vae train {place.spec.file} --trial 0`",
+    ]
+
+
+def test_page_of_a_running_trial_says_how_it_is_doing(place: Place) -> None:
+    tracker = place.tracker()
+    tell(tracker, place.config(), epochs=2)
+    assert tracker.close()
+    head, *rest = note_of(place)
+    assert head == "**warming up**: KL weight 0.9 of 1"
+    assert "| 1–2 | warming up | KL weight 0.9 of 1 |" in rest
+
+
+def test_course_of_verdicts_is_whole_again_after_a_resume(place: Place) -> None:
+    first = place.tracker()
+    tell(first, place.config(), epochs=2)
+    assert first.close()
+    second = place.tracker()
+    # A worker that goes on tells all epochs of its checkpoint again.
+    tell(second, place.config())
+    second.conclude(result(verdict=COURSE[-1]))
+    assert second.close()
+    assert note_of(place)[4:7] == [
+        "| 1–2 | warming up | KL weight 0.9 of 1 |",
+        "| 3 | healthy | as it should be |",
+        "| 4 | overfitting | worse than in epoch 3 |",
+    ]
+
+
+def test_pruners_verdict_is_the_last_of_the_course(place: Place) -> None:
+    hopeless = Verdict(Kind.HOPELESS, "worse than the median")
+    tracker = place.tracker()
+    tell(tracker, place.config(), epochs=3)
+    tracker.conclude(result(verdict=hopeless, epochs=3))
+    assert tracker.close()
+    assert note_of(place)[4:6] == [
+        "| 1–2 | warming up | KL weight 0.9 of 1 |",
+        "| 3 | hopeless | worse than the median |",
+    ]
+
+
+def test_mend_judges_the_course_anew(place: Place) -> None:
+    silent = [report(n, rate_nats=0.001 if n < 3 else 8.0, sigma=0.2) for n in range(1, 5)]
+    tracker = place.tracker()
+    tracker.mend(place.config(), lambda: (result(), silent))
+    assert tracker.close()
+    rows = [line.split(" | ")[:2] for line in note_of(place)[4:6]]
+    assert rows == [["| 1–2", "warming up"], ["| 3–4", "healthy"]]
+
+
+def test_trial_that_broke_keeps_its_course_though_another_process_tells_its_end(
+    place: Place,
+) -> None:
+    config = place.config()
+    first = place.tracker()
+    tell(first, config, epochs=2)
+    assert first.close()
+    state = {"theta": 0, "epoch": 2, "config": config.model_dump_json()}
+    state |= {"reports": [one.to_dict() for one in reports(epochs=2)]}
+    place.store.save_last(0, state)
+    later = place.tracker()
+    later.fail([0], "interrupted 4 times | its worker died")
+    assert later.close()
+    head, *rest = note_of(place)
+    assert head == "**failed**: interrupted 4 times | its worker died"
+    assert any(line.startswith("| 1–2 | healthy | ") for line in rest)
+
+
+def test_note_of_a_flickering_trial_with_a_long_error_fits_into_a_tag(place: Place) -> None:
+    epochs = 40
+    tracker = place.tracker()
+    tracker.open(place.config(epochs=epochs))
+    for one in reports(epochs=epochs):
+        kind = (Kind.WARMING_UP, Kind.HEALTHY)[one.epoch % 2]
+        tracker.log(one, Verdict(kind, "a long sentence " * 100))
+    tracker.fail([0], "an error of many words " * 500)
+    assert tracker.close()
+    assert place.run().info.status == "FAILED"
+    note = place.run().data.tags["mlflow.note.content"]
+    assert len(note) < 5000
+    assert "Train it again" in note
+
+
+def files_of(place: Place, run: str, folder: str = "report") -> list[str]:
+    return [Path(file.path).name for file in place.client.list_artifacts(run, folder)]
+
+
+def test_report_is_put_into_the_run_of_the_study(place: Place, tmp_path: Path) -> None:
+    page, picture = tmp_path / "index.html", tmp_path / "curves.png"
+    page.write_text("<p>one</p>")
+    picture.write_bytes(b"png")
+    tracker = place.tracker()
+    show(tracker, place.config())
+    assert tracker.close()
+    (before,) = place.runs("study")
+    assert attach_report(place.spec, [page, picture], "- **Trial 0** is best") == ""
+    (after,) = place.runs("study")
+    assert after.info.run_id == before.info.run_id
+    assert after.info.status == before.info.status
+    assert after.data.tags["mlflow.note.content"] == "- **Trial 0** is best"
+    assert files_of(place, after.info.run_id) == ["curves.png", "index.html"]
+    assert len(place.runs()) == 1
+
+
+def test_report_of_a_study_without_a_run_makes_one_that_is_no_trial(
+    place: Place, tmp_path: Path
+) -> None:
+    (tmp_path / "index.html").write_text("<p>one</p>")
+    for _ in range(2):
+        assert attach_report(place.spec, [tmp_path / "index.html"], "words") == ""
+    (run,) = place.runs("study")
+    assert run.info.status == "FINISHED"
+    assert place.runs() == []
+    assert files_of(place, run.info.run_id) == ["index.html"]
+
+
+def test_report_that_mlflow_does_not_take_says_why_and_harms_nothing(tmp_path: Path) -> None:
+    (tmp_path / "mlflow.db").write_text("no database at all, whatever its name says " * 99)
+    spec = study(tmp_path)
+    trouble = attach_report(spec, [], "words")
+    assert "database" in trouble
+    assert "\n" not in trouble
 
 
 def test_mend_leaves_a_complete_run_as_it_is(place: Place) -> None:
@@ -316,9 +513,12 @@ def test_mend_leaves_a_complete_run_as_it_is(place: Place) -> None:
     assert tracker.close()
     before = place.run()
     other = place.tracker()
-    other.mend(place.config(), result(), reports())
+    read: list[int] = []
+    other.mend(place.config(), lambda: read.append(0) or (result(), reports()))
     other.fail([0], "a reason from nowhere")
     assert other.close()
+    # Not even its checkpoint is fetched, which may be large and far away.
+    assert read == []
     after = place.run()
     assert after.info.end_time == before.info.end_time
     assert after.data.tags == before.data.tags

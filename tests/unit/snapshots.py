@@ -8,7 +8,8 @@ from tests.factories import report
 from tests.unit.spec.studies import study
 from tune_vae.science.health import Kind, Verdict
 from tune_vae.service.desk import Ended, Running, Snapshot
-from tune_vae.service.results import StudyResults, TrialRow
+from tune_vae.service.results import StudyResults
+from tune_vae.service.rows import TrialRow
 from tune_vae.spec.study import StudySpec
 from tune_vae.spec.trial import TrialConfig
 
@@ -59,7 +60,7 @@ def row(trial: int, kind: Kind = Kind.HEALTHY, *values: float, **changes: Any) -
         state="ended",
         finished=bool(values),
         kind=kind.value,
-        reason=REASONS[kind],
+        reason=REASONS.get(kind, kind.value),
         values=values,
         best=replace(last, epoch=19, bits_per_dim=values[0]) if values else None,
         last=last,
@@ -81,6 +82,11 @@ ROWS = (
     row(5, Kind.FAILED),
 )
 """One trial of every kind, and two that finished; number 3 is the best."""
+
+
+def repeat(of: TrialRow, count: int, *values: float, kind: Kind = Kind.HEALTHY) -> TrialRow:
+    """An ended trial again with another seed; finished if it has values."""
+    return replace(row(of.trial, kind, *values), config=of.config.repeated(count))
 
 
 def ended(row: TrialRow, *, is_best: bool = False) -> Ended:

@@ -1,18 +1,27 @@
 """What the command line does, as functions; whatever needs Ray is tested in integration."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
-from tests.unit.spec.studies import study
+from tests.trials import trial_config
+from tests.unit.service.fakes import Diary, FakeLedger, FakeTracker
+from tests.unit.spec.studies import study, text
 from tune_vae import api
 from tune_vae.data import Splits
 from tune_vae.errors import StudyError, StudyFileError
+from tune_vae.science.health import Kind, Limits, Verdict
+from tune_vae.science.history import EpochReport
+from tune_vae.service.journey import run_pack
 from tune_vae.spec.study import StudySpec
+from tune_vae.training.checkpoint import CheckpointStore, load
 
 DEEP = "{conv: {channels: [8, 8, 8, 8, 8]}}"
+PLAIN = "tests.own_modules:Fronted"
 SKEWED = """
 from dataclasses import dataclass
 
@@ -65,12 +74,13 @@ def test_what_data_libraries_and_models_reveal_is_refused_at_once(call: object) 
     assert sorted(line for _, line in problems_of(call, spec)) == [3, 6, 7, 8]
 
 
-def test_check_finds_a_network_whose_output_does_not_fit(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("call", [api.check, api.search])
+def test_network_whose_output_does_not_fit_is_found(
+    call: object, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (folder / "skewed_networks.py").write_text(SKEWED)
     monkeypatch.syspath_prepend(folder)
-    ((message, line),) = problems_of(api.check, study(network="skewed_networks:Skewed"))
+    ((message, line),) = problems_of(call, study(network="skewed_networks:Skewed"))
     assert "no model for images of 1×8×8" in message
     assert line == 3
     del sys.modules["skewed_networks"]
@@ -86,6 +96,84 @@ def test_check_reports_the_bounds_of_the_space() -> None:
     assert report.steps_per_epoch == len(report.data.train) // 128
     assert report.seen == 0
     assert report.epoch_seconds > 0
+
+
+LR = "{log_uniform: [1e-3, 1e-2]}"
+
+
+def test_check_says_beyond_which_beta_norm_each_decoder_is_dead() -> None:
+    likelihood = "{choice: [gaussian, bernoulli, laplace]}"
+    report = api.check(
+        study(
+            latent_dim="{int: [1, 4]}",
+            objective="bits_per_dim_calibrated",
+            search=f"{{beta_norm: 1, likelihood: {likelihood}, sigma: optimal, lr: {LR}}}",
+        )
+    )
+    x = report.data.train.flatten(1).double() / 16
+    eigenvalues = torch.linalg.eigvalsh(x.T.cov(correction=0))
+    limit = 1.5 * (64 * eigenvalues[-1] / eigenvalues.sum()).item() / 64
+    assert set(report.dead_beyond) == {"gaussian·optimal", "bernoulli"}
+    assert report.dead_beyond["gaussian·optimal"] == pytest.approx((limit, 4 * limit))
+    low, high = report.dead_beyond["bernoulli"]
+    assert 0 < 4 * low == pytest.approx(high)
+
+
+def test_collapse_point_is_that_of_all_classes_of_sorted_data(few_digits: Splits) -> None:
+    halves = torch.zeros(4000, 1, 8, 8, dtype=torch.uint8)
+    halves[2500:] = few_digits.levels - 1
+    points = api._collapse_points(study(), replace(few_digits, train=halves))
+    assert points is not None
+    assert points.variance == pytest.approx(0.625 * 0.375)
+    assert points.gaussian == pytest.approx(64 * 0.625 * 0.375)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"health": "{foretold: 0}"},
+        {"conditional": "true"},
+        {"search": f"{{beta_norm: 1, likelihood: gaussian, free_bits: 0.1, lr: {LR}}}"},
+        {"search": f"{{beta_norm: 1, likelihood: gaussian, prior: normal, lr: {LR}}}"},
+    ],
+)
+def test_check_says_of_no_decoder_that_it_is_dead_where_it_may_live(
+    changes: dict[str, str],
+) -> None:
+    assert api.check(study(**changes)).dead_beyond == {}
+
+
+def test_prior_that_cannot_be_conditional_is_told_once() -> None:
+    search = "{beta_norm: 1, likelihood: gaussian, prior: vamp}"
+    ((message, line),) = problems_of(api.check, study(search=search, conditional="true"))
+    assert "`vamp` is made of encoded examples" in message
+    assert line == 5
+
+
+@pytest.mark.parametrize("call", [api.check, api.search])
+def test_pack_of_a_network_that_cannot_be_lifted_is_refused_before_the_search(
+    call: object, folder: Path
+) -> None:
+    spec = study(network="tests.own_modules:Fronted", train="{pack: 4}")
+    assert api.check(spec).parameters[0] > 0
+    for front, why in (("Branching", "depends on the values"), ("Dropout", "global generator")):
+        network = f"{{'tests.own_modules:Fronted': {{front: {front}}}}}"
+        ((message, line),) = problems_of(call, study(network=network, train="{pack: 4}"))
+        assert message.startswith("`pack: 4` cannot train `tests.own_modules:Fronted`: ")
+        assert why in message
+        assert line == 6
+        assert api.check(study(network=network, train="{pack: 1}")).parameters[0] > 0
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("front", ["Numbering", "Leaving", "BatchNorm", "AveragingBatchNorm"])
+def test_network_that_needs_values_or_several_examples_is_no_misfit(front: str) -> None:
+    """Models are sized without memory and on as few examples as can be."""
+    network = f"{{'tests.own_modules:Fronted': {{front: {front}}}}}"
+    report, plain = api.check(study(network=network)), api.check(study(network=PLAIN))
+    norm = 2 if "BatchNorm" in front else 0
+    assert report.parameters[0] == plain.parameters[0] + norm
+    assert report.memory_bytes[0] == plain.memory_bytes[0] + 4 * 7 * norm
 
 
 @pytest.mark.parametrize(
@@ -111,8 +199,56 @@ def test_training_refuses_a_knob_that_does_not_exist(few_digits: Splits) -> None
         api.train(study(), data=few_digits, beta=1.0)
 
 
+@pytest.mark.parametrize(("lr", "ends"), [(0.014, Kind.HEALTHY), (0.02, Kind.DIVERGED)])
+def test_training_alone_is_rolled_back_as_in_a_search(
+    lr: float, ends: Kind, few_digits: Splits, folder: Path
+) -> None:
+    """Both are lost in epoch 2, and one of them again at half its learning rate."""
+    sigma = {"tests.losing:RawVariance": {"start": 2.0}}
+    config = trial_config(0, seed=0, lr=lr, sigma=sigma, batch_size=32, rollbacks=1)
+    store, diary = CheckpointStore(folder, "searched"), Diary()
+    ledger, tracker = FakeLedger(diary, {}), FakeTracker(diary)
+    parts = {"ledger": ledger, "tracker": tracker, "store": store}
+    list(run_pack([config], data=few_digits, limits=Limits(), **parts))
+
+    told: list[tuple[EpochReport, Verdict]] = []
+    alone = api.train(
+        config,
+        data=few_digits,
+        on_epoch=lambda *news: told.append(news),
+        save_to=folder / "again.pt",
+    )
+    assert alone.verdict == ledger.results[0].verdict
+    assert alone.verdict.kind is ends
+    assert alone.history.rollbacks == tracker.rollbacks[0]
+    assert [report for report, _ in told] == alone.history.reports
+    assert [report.lr for report, _ in told] == [lr, *[lr / 2] * (len(told) - 1)]
+    searched, saved = store.last(0), load(folder / "again.pt")
+    assert searched is not None
+    for name in ("theta", "first", "second"):
+        assert torch.equal(searched[name], saved[name])
+    assert saved["rollbacks"] == searched["rollbacks"]
+
+
 def test_trial_of_a_study_that_was_never_begun_is_not_found(folder: Path) -> None:
-    for call in (api.results, lambda spec: api.trial_of(spec, 0)):
+    for call in (api.results, api.confirm, lambda spec: api.trial_of(spec, 0)):
         with pytest.raises(StudyError, match="study `tiny` has not begun"):
             call(study())
     assert list(folder.iterdir()) == []
+
+
+def test_fork_is_the_changed_study_under_another_name_beside_it(tmp_path: Path) -> None:
+    file = tmp_path / "tiny.yaml"
+    # Also with the line ends of another system.
+    file.write_bytes(("# Mine.\n" + text(train="{epochs: 7}")).replace("\n", "\r\n").encode())
+    spec = StudySpec.load(file)
+    forks = {api.fork(spec, "tiny-2") for _ in range(2)}
+    assert forks == {tmp_path / "tiny-2.yaml"}
+    forked = StudySpec.load(forks.pop())
+    assert forked == replace(spec, name="tiny-2")
+    assert forked.text.startswith("# Mine.\r\n")
+    assert StudySpec.load(file) == spec
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["tiny-2.yaml", "tiny.yaml"]
+    (tmp_path / "tiny-2.yaml").write_text(text(study="tiny-2"))
+    with pytest.raises(StudyError, match=r"tiny-2\.yaml is there and holds another study"):
+        api.fork(spec, "tiny-2")

@@ -9,9 +9,10 @@ import pytest
 
 from tests.unit.spec.studies import text
 from tune_vae import cli
+from tune_vae.spec.study import StudySpec
 
 STUDIES = Path(__file__).parents[2] / "studies"
-COMMANDS = ["check", "fid", "search", "status", "report", "train", "ui"]
+COMMANDS = ["check", "confirm", "export", "fid", "search", "status", "report", "train", "ui"]
 COMMAND = Path(sys.executable).with_name("tune-vae")
 
 NETWORK = """
@@ -102,6 +103,8 @@ def test_version_is_that_of_the_package(run: Run) -> None:
         (("check", "a.yaml", "--fast"), "No such option: --fast"),
         (("train", "a.yaml"), "Missing option '--trial'"),
         (("train", "a.yaml", "--trial", "-1"), "Invalid value for '--trial'"),
+        (("confirm", "a.yaml", "--seeds", "1"), "Invalid value for '--seeds'"),
+        (("confirm", "a.yaml", "--top", "0"), "Invalid value for '--top'"),
         (("ui", "a.yaml", "--port", "0"), "Invalid value for '--port'"),
     ],
 )
@@ -112,7 +115,7 @@ def test_wrong_usage_ends_with_code_2(arguments: tuple[str, ...], says: str, run
     assert out == ""
 
 
-@pytest.mark.parametrize("command", ["search", "status", "report", "ui"])
+@pytest.mark.parametrize("command", ["search", "confirm", "status", "report", "ui"])
 def test_broken_study_is_refused_by_every_command(command: str, run: Run, folder: Path) -> None:
     (folder / "broken.yaml").write_text(text(latent_dim="0"))
     code, _, err = run(command, "broken.yaml")
@@ -121,7 +124,9 @@ def test_broken_study_is_refused_by_every_command(command: str, run: Run, folder
     assert sorted(entry.name for entry in folder.iterdir()) == ["broken.yaml"]
 
 
-@pytest.mark.parametrize("arguments", [("status",), ("report",), ("train", "--trial", "0")])
+@pytest.mark.parametrize(
+    "arguments", [("confirm",), ("status",), ("report",), ("train", "--trial", "0")]
+)
 def test_study_that_was_never_begun_is_told_how_to_begin(
     arguments: tuple[str, ...], run: Run, folder: Path
 ) -> None:
@@ -135,17 +140,69 @@ def test_study_that_was_never_begun_is_told_how_to_begin(
 def test_check_shows_the_study_and_leaves_nothing(run: Run, folder: Path) -> None:
     code, out, err = run("check", str(STUDIES / "digits.yaml"))
     assert (code, err) == (0, "")
-    assert "is valid. Nothing was started or written." in out
+    assert "is valid. Nothing was started or left behind." in out
     for stated in (
         "beta_norm 0.001 … 10 (log)",
         "linear(warmup=0.05 … 0.4 (even))",
         "1,297 train, 250 validation, 250 test images of 1×8×8",
         "30 trials × at most 60 epochs of 20 steps",
         "minimise bits_per_dim",
-        "sqlite:///mlruns/studies.db",
+        "ledger sqlite:///mlruns/studies.db: not there yet, can be made",
+        "another machine could not go on with this study: it does not reach its ledger, MLflow "
+        "and checkpoints",
+        "TUNE_VAE_LEDGER",
     ):
         assert stated in out
     assert list(folder.iterdir()) == []
+
+
+def test_check_tells_each_store_that_does_not_work_and_ends_with_code_4(
+    run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "studies.db").write_text("my thesis\n" * 1000)
+    monkeypatch.setenv("TUNE_VAE_LEDGER", "sqlite:///studies.db")
+    monkeypatch.setenv("TUNE_VAE_CHECKPOINTS", "gopher://me:hunter2@host/vae")
+    code, out, _ = run("check", str(STUDIES / "digits.yaml"))
+    assert code == 4
+    assert "ledger sqlite:///studies.db: DOES NOT WORK: cannot open the ledger" in out
+    assert "checkpoints gopher://me:***@host/vae: DOES NOT WORK" in out
+    assert "hunter2" not in out
+    assert "minimise bits_per_dim" in out
+    assert [entry.name for entry in folder.iterdir()] == ["studies.db"]
+
+
+def test_fault_of_ours_shows_where_it_was_but_no_password(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_: object) -> None:
+        raise RuntimeError("cannot parse postgresql://me:hunter2@host/db")
+
+    monkeypatch.setattr(StudySpec, "load", broken)
+    code, _, err = run("check", "study.yaml")
+    assert code == 1
+    assert "Traceback" in err
+    assert "RuntimeError: cannot parse postgresql://me:***@host/db" in err
+    assert "hunter2" not in err
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("two words", "`study` must be a name of letters"),
+        ("../escape", "`study` must be a name of letters"),
+        ("taken", "taken.yaml is there and holds another study"),
+    ],
+)
+def test_fork_under_a_name_that_cannot_be_is_refused(
+    name: str, says: str, run: Run, folder: Path
+) -> None:
+    (folder / "tiny.yaml").write_text(text())
+    (folder / "taken.yaml").write_text("study: mine")
+    code, _, err = run("search", "tiny.yaml", "--fork", name)
+    assert code == 2
+    assert says in err
+    assert sorted(entry.name for entry in folder.iterdir()) == ["taken.yaml", "tiny.yaml"]
+    assert (folder / "taken.yaml").read_text() == "study: mine"
 
 
 def test_module_beside_the_command_may_be_named_in_a_study(
@@ -168,10 +225,12 @@ def test_module_beside_the_command_may_be_named_in_a_study(
 
 def test_module_beside_the_command_hides_no_library(run: Run, folder: Path) -> None:
     (folder / "yaml.py").write_text("raise RuntimeError('not me')\n")
-    assert sys.path[-1] != ""
-    code, _, _ = run("check", "absent.yaml")
+    (folder / "mine").mkdir()
+    (folder / "mine" / "broken.yaml").write_text(text(network="nothing"))
+    code, _, err = run("check", "mine/broken.yaml")
     assert code == 2
-    assert sys.path[-1] == ""
+    assert "unknown network `nothing`" in err
+    assert sys.path[-2:] == [str(folder / "mine"), ""]
 
 
 def test_reader_that_leaves_early_gets_no_traceback(folder: Path) -> None:

@@ -6,8 +6,10 @@ The exception is Optuna: beside the ledger the pruner, which is a class for any 
 |----------|-----------------------------------------|-------------------------|
 | cli      | typer                                   | everything              |
 | terminal | rich                                    | all but cli             |
-| api      | torch                                   | service and below       |
+| api      | torch                                   | report and below        |
+| report   | torch, matplotlib, jinja2               | service and below       |
 | service  | torch; Ray, Optuna, MLflow: a file each | spec and below          |
+| testing  | torch, pydantic                         | spec and below          |
 | spec     | pydantic, yaml                          | training and below      |
 | training | torch                                   | data, science           |
 | data     | torch, numpy; readers of file formats   | nothing but errors      |
@@ -32,7 +34,8 @@ DATA = ("tune_vae.data", "tune_vae.errors")
 TRAINING = ("tune_vae.training", *SCIENCE, *DATA)
 SPEC = ("tune_vae.spec", *TRAINING)
 SERVICE = ("tune_vae.service", *SPEC)
-API = ("tune_vae.api", *SERVICE)
+REPORT = ("tune_vae.report", *SERVICE)
+API = ("tune_vae.api", *REPORT)
 TERMINAL = ("tune_vae.terminal", *API)
 
 
@@ -59,16 +62,33 @@ FLOORS = {
     "science/": Floor(SCIENCE, frozenset({"torch"})),
     "data/": Floor(DATA, frozenset({"torch", "numpy"}), READERS),
     "training/": Floor(TRAINING, frozenset({"torch"})),
+    # torch brings fsspec with it.
+    "training/checkpoint.py": Floor(TRAINING, frozenset({"torch", "fsspec"})),
     "spec/": Floor(SPEC, frozenset({"pydantic", "yaml"})),
+    "testing.py": Floor(SPEC, frozenset({"pydantic", "torch"})),
     "service/": Floor(SERVICE, frozenset({"torch"})),
     "service/journey.py": Floor(SERVICE),
     "service/results.py": Floor(SERVICE),
     "service/cluster.py": Floor(SERVICE, frozenset({"ray", "torch"})),
     "service/tracking.py": Floor(SERVICE, frozenset({"mlflow", "torch"})),
     "service/ledger.py": Floor(SERVICE, frozenset({"optuna", "sqlalchemy"})),
+    "service/databases.py": Floor(SERVICE, frozenset({"sqlalchemy"})),
     "service/front.py": Floor(SERVICE),
     "service/pareto_pruner.py": Floor(SERVICE, frozenset({"optuna"})),
+    "service/export.py": Floor(SERVICE, frozenset({"safetensors", "torch"})),
     "service/inception.py": Floor(SERVICE, frozenset({"torch"}), frozenset({"torch_fidelity"})),
+    "service/palette.py": Floor(SERVICE),
+    "service/phases.py": Floor(SERVICE),
+    "service/regions.py": Floor(SERVICE),
+    "report/": Floor(REPORT, frozenset({"torch"})),
+    "report/conclusions.py": Floor(REPORT),
+    "report/influence.py": Floor(REPORT),
+    "report/drawing.py": Floor(REPORT, frozenset({"matplotlib"})),
+    "report/courses.py": Floor(REPORT, frozenset({"matplotlib"})),
+    "report/knobs.py": Floor(REPORT, frozenset({"matplotlib"})),
+    "report/tradeoffs.py": Floor(REPORT, frozenset({"matplotlib"})),
+    "report/portraits.py": Floor(REPORT, frozenset({"matplotlib", "torch"})),
+    "report/page.py": Floor(REPORT, frozenset({"jinja2"})),
     "api.py": Floor(API, frozenset({"torch"})),
     "terminal.py": Floor(TERMINAL, frozenset({"rich"})),
     "cli.py": Floor(("tune_vae.cli", *TERMINAL), frozenset({"typer"})),
@@ -166,6 +186,10 @@ def test_imports_go_down_only(file: Path) -> None:
         ("service/tracking.py", "import sqlalchemy.exc", "1: imports sqlalchemy.exc"),
         ("service/journey.py", "import torch", "1: imports torch"),
         ("service/ledger.py", "from tune_vae.api import check", "1: imports tune_vae.api"),
+        ("service/results.py", "from tune_vae.report import page", "1: imports tune_vae.report"),
+        ("report/page.py", "from tune_vae.api import check", "1: imports tune_vae.api"),
+        ("report/page.py", "import mlflow", "1: imports mlflow"),
+        ("report/gallery.py", "import matplotlib", "1: imports matplotlib"),
         ("api.py", "from tune_vae.terminal import view", "1: imports tune_vae.terminal"),
         ("api.py", "from rich.text import Text", "1: imports rich.text"),
         ("terminal.py", "import typer", "1: imports typer"),

@@ -2,8 +2,10 @@
 
 import io
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 from rich.cells import cell_len
@@ -16,6 +18,7 @@ from tests.unit.snapshots import (
     ROWS,
     config,
     ended,
+    repeat,
     results,
     row,
     running,
@@ -27,12 +30,25 @@ from tune_vae.data import Splits
 from tune_vae.errors import DataError, Problem, StorageError, StudyFileError
 from tune_vae.science.health import Kind, Verdict
 from tune_vae.service.desk import Snapshot
+from tune_vae.service.export import Exported
 from tune_vae.service.results import StudyResults
+from tune_vae.service.stores import StoreReport
+from tune_vae.spec.study import Storage
 
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 COLOURS = re.compile(r"\x1b\[[0-9;]*(3[0-7]|9[0-7]|38;[0-9;]+)m")
 BAR_PARTS = r"[━╸╺ ]+"
 BAR = "━"
+ONE_SEED = "One seed was run of each trial: differences between the best may be chance."
+
+REPEATS = (
+    repeat(ROWS[0], 1, 3.44),
+    repeat(ROWS[0], 2, 3.46),
+    repeat(ROWS[3], 1, 3.84),
+    repeat(ROWS[3], 2, 3.86),
+)
+CONFIRMED = results(*ROWS, planned=6, repeats=REPEATS, seeds=3, top=2)
+"""The best of the search, number 3, is worse with other seeds than number 0."""
 
 
 def console(width: int = 100, *, terminal: bool = False, height: int = 50) -> Console:
@@ -101,6 +117,24 @@ class TestPlainView:
     def test_reason_is_shown_as_it_is_even_if_it_looks_like_markup(self) -> None:
         (line,) = plain(snapshot(ROWS[5], running=()))
         assert REASONS[Kind.FAILED] in line
+
+    def test_repeats_are_counted_apart_and_named_after_their_finalist(self) -> None:
+        begun = replace(CONFIRMED, repeats=REPEATS[:1])
+        first = Snapshot(results=begun, ended=(ended(ROWS[5]), ended(REPEATS[0])))
+        second = Snapshot(
+            results=CONFIRMED,
+            running=(replace(running(0), config=REPEATS[1].config),),
+            ended=tuple(map(ended, REPEATS[1:])),
+        )
+        shown = plain(first, second)
+        assert [line[:28].rstrip() for line in shown] == [
+            "[6/6]     5 ! failed     Run",
+            "[repeat 1/4]   0/2 ✓ healthy",
+            "start trial 0/3: beta_norm 0",
+            "[repeat 2/4]   0/3 ✓ healthy",
+            "[repeat 3/4]   3/2 ✓ healthy",
+            "[repeat 4/4]   3/3 ✓ healthy",
+        ]
 
     def test_best_so_far_is_marked(self) -> None:
         shown = plain(snapshot(*ROWS, running=()))
@@ -174,6 +208,12 @@ class TestLiveView:
             "8 7/20 3.2 8 ✓ healthy 0.562 gaussian·optimal linear ▁▂▄▁▇██ 4/4".split(),
         ]
 
+    def test_running_trial_that_was_rolled_back_is_marked(self) -> None:
+        back = replace(running(8), report=report(7, rollbacks=1))
+        shown = lines(live(snapshot(running=(running(7), back)), width=140))
+        words = {line.split()[0]: line.split()[4:7] for line in shown if "7/20" in line}
+        assert words == {"7": ["✓", "healthy", "0.5"], "8": ["✓", "healthy", "↺"]}
+
     def test_column_follows_the_objective(self) -> None:
         out = live(snapshot(), objective="mse")
         assert any(line.split()[2:3] == ["mse"] for line in lines(out))
@@ -199,6 +239,12 @@ class TestLiveView:
         two = StudyResults("tiny", ("rate_nats", "mse"), 30, rows)
         shown = lines(live(snapshot(results=two), objective="[rate_nats, mse]"))
         assert "Pareto front of 2 trials" in shown
+
+    def test_repeats_are_part_of_the_progress(self) -> None:
+        begun = replace(CONFIRMED, repeats=REPEATS[:1])
+        shown = lines(live(Snapshot(results=begun)))
+        assert any(line.startswith("6/6 trials · 1/4 repeats") for line in shown)
+        assert not any("repeats" in line for line in lines(live(snapshot(*ROWS))))
 
     def test_empty_study_says_that_no_trial_has_ended(self) -> None:
         shown = lines(live(Snapshot(results=results())))
@@ -245,7 +291,9 @@ class TestView:
     )
     def test_password_of_the_storage_is_never_shown(self, url: str, shown: str) -> None:
         out = console()
-        with terminal.view(out, spec(storage=f"{{ledger: '{url}'}}")):
+        # As the environment names it; a study file may not.
+        study = replace(spec(), storage=Storage(ledger=url))
+        with terminal.view(out, study):
             pass
         assert f"study  {shown}" in said(out)
         assert "secret" not in said(out)
@@ -269,7 +317,7 @@ def shown_results(found: StudyResults, **parts: str) -> list[str]:
 class TestResults:
     def test_winner_is_told_with_all_that_makes_it(self) -> None:
         shown = shown_results(results(*ROWS))
-        assert "Winner: trial 3 with 3.2500 validation bits per dim" in shown
+        assert "Best: trial 3 with 3.2500 validation bits per dim" in shown
         facts = {line.split()[0]: " ".join(line.split()[1:]) for line in shown if line[:1] == " "}
         assert facts["beta_norm"] == "0.25 (beta 4)"
         assert facts["schedule"] == "linear (warmup 0.25)"
@@ -279,6 +327,13 @@ class TestResults:
         assert facts["epoch"] == "19 of 20"
         assert facts["again"].endswith("--trial 3")
         assert facts["load"] == 'tune_vae.load_vae("mlruns/checkpoints/tiny/00003/best.pt")'
+        assert facts["export"].startswith("tune-vae export ")
+
+    def test_winner_that_was_rolled_back_is_told_with_the_rate_that_it_ended_with(self) -> None:
+        best = report(19, lr=0.0005, rollbacks=1)
+        rolled = shown_results(results(row(0, Kind.HEALTHY, 3.2, best=best)))
+        assert "  lr          0.001  rolled back 1×, lr 0.0005" in rolled
+        assert "  lr          0.001" in shown_results(results(row(0, Kind.HEALTHY, 3.2)))
 
     def test_study_that_is_not_done_can_be_resumed_and_one_that_is_can_be_prolonged(self) -> None:
         assert any("  resume " in line for line in shown_results(results(*ROWS, planned=7)))
@@ -290,7 +345,7 @@ class TestResults:
         best = report(19, mse=0.04, bits_per_dim=float("nan"))
         rows = [row(0, Kind.HEALTHY, 0.04, best=best), row(1, Kind.HEALTHY, 0.05)]
         shown = shown_results(StudyResults("tiny", ("mse",), 2, rows), objective="mse")
-        assert "Winner: trial 0 with 0.0400 mse" in shown
+        assert "Best: trial 0 with 0.0400 mse" in shown
         assert "  bits/dim    n/a" in shown
         assert not any("nan" in line for line in shown)
 
@@ -327,6 +382,45 @@ class TestResults:
         assert "trial 1 (2, 2; beta_norm 0.125" in knee
         assert not any("≤" in line for line in shown)
 
+    def test_trial_whose_lead_is_outside_the_error_is_called_the_winner(self) -> None:
+        shown = shown_results(CONFIRMED)
+        assert shown[0] == (
+            "Winner: trial 0 with 3.4500 ± 0.01 validation bits per dim, the mean over 2 other "
+            "seeds"
+        )
+        at = shown.index("Finalists, with other seeds")
+        table = [line.split() for line in shown[at + 1 : at + 4]]
+        assert table[0][:6] == ["trial", "bits/dim", "±", "s.e.", "seeds", "searched"]
+        assert table[1][:8] == ["0", "3.4500", "±", "0.01", "2", "of", "2", "3.5000"]
+        assert table[2][:8] == ["3", "3.8500", "±", "0.01", "2", "of", "2", "3.2500"]
+        assert shown[at + 4].startswith("Trial 0 is better than trial 3: difference 0.4 ± 0.0")
+        assert not any("be sure" in line for line in shown)
+        assert any(line.endswith("--trial 0") for line in shown)
+
+    def test_lead_within_the_error_wins_nothing_and_says_how_to_be_sure(self) -> None:
+        near = (*REPEATS[:2], repeat(ROWS[3], 1, 3.42), repeat(ROWS[3], 2, 3.49))
+        shown = shown_results(replace(CONFIRMED, repeats=near))
+        assert shown[0].startswith("Best: trial 0 with 3.4500 ± 0.01")
+        assert any(line.startswith("Trial 0 cannot be told apart from trial 3") for line in shown)
+        (step,) = (line for line in shown if line.startswith("  be sure"))
+        assert step.endswith("--top 2 --seeds 6")
+
+    def test_lost_seed_is_told_and_not_averaged(self) -> None:
+        lost = (*REPEATS[:3], repeat(ROWS[3], 2, kind=Kind.COLLAPSED))
+        shown = shown_results(replace(CONFIRMED, repeats=lost))
+        (line,) = (text for text in shown if text.startswith("    3   "))
+        assert line.split()[1:6] == ["no", "mean", "2", "of", "2"]
+        assert "1 of 3 seeds" in line
+        assert any("Seeds were lost: trial 3: 1 of 3 seeds collapsed." in text for text in shown)
+
+    def test_one_seed_says_so_and_how_to_run_more(self) -> None:
+        shown = shown_results(results(*ROWS))
+        assert ONE_SEED in shown
+        (step,) = (line for line in shown if line.startswith("  be sure"))
+        assert "tune-vae confirm" in step
+        assert not any("Finalists" in line for line in shown)
+        assert ONE_SEED not in shown_results(results(row(0, Kind.COLLAPSED)))
+
     def test_study_that_stalled_says_so_and_how_to_go_on(self) -> None:
         shown = shown_results(results(*ROWS, planned=30, patience=1))
         (ended,) = (line for line in shown if line.startswith("  ended"))
@@ -360,7 +454,8 @@ class TestResults:
         order = [
             next(i for i, line in enumerate(shown) if line.startswith(start))
             for start in (
-                "Winner:",
+                "Best:",
+                "One seed was run",
                 "Best trials",
                 "Best of each decoder",
                 "Why the others",
@@ -370,6 +465,22 @@ class TestResults:
         assert order == sorted(order)
         for one in ROWS:
             assert any(one.reason in line for line in shown) is not one.finished
+
+    def test_region_where_verdicts_fell_stands_before_the_reasons(self) -> None:
+        out = console()
+        terminal.report_text(out, results(*COLLAPSED_ABOVE), spec())
+        shown = lines(out)
+        first = shown.index("Why the others ended") + 1
+        assert shown[first].strip() == REGION
+        assert shown[first + 1].split()[1:3] == ["✗", "collapsed"]
+
+    def test_report_says_where_its_page_is_and_whether_mlflow_has_it(self) -> None:
+        out = console()
+        terminal.show_written(out, "mlruns/reports/[tiny]/index.html", "")
+        terminal.show_written(out, "a/index.html", "no answer")
+        shown = facts_of([line.rstrip() for line in lines(out)])
+        assert shown == {"page": "a/index.html", "copy": "not in MLflow (no answer)"}
+        assert "mlruns/reports/[tiny]/index.html" in "".join(lines(out))
 
     def test_report_of_one_decoder_has_no_table_of_decoders(self) -> None:
         out = console()
@@ -400,13 +511,42 @@ class TestResults:
         assert best.startswith("best 3.25 bits/dim")
         assert resume.startswith("go on with it: tune-vae search ")
 
+    def test_points_that_were_not_trained_are_told_below_the_counts(self) -> None:
+        told = (
+            "17 drawn points were not trained: beta_norm beyond the collapse point of these data"
+        )
+        for show in (terminal.show_status, terminal.show_results):
+            for count, expected in ((17, [told]), (0, [])):
+                out = console()
+                show(out, results(*ROWS, foretold=count), spec())
+                assert [line for line in lines(out) if "not trained" in line] == expected
+
+    def test_status_tells_of_repeats_that_ended_run_and_wait(self) -> None:
+        here = replace(REPEATS[1], state="running", epoch=5, owner="host-a", kind="")
+        waits = replace(REPEATS[2], state="waiting", kind="", finished=False, values=())
+        found = replace(CONFIRMED, repeats=(REPEATS[0], here, waits))
+        out = console()
+        terminal.show_status(out, found, spec())
+        shown = lines(out)
+        assert shown[0] == "study tiny  6/6 ended · 1 running · 0 waiting to be taken up again"
+        assert shown[1] == "1/3 repeats of finalists ended"
+        assert any(line.startswith("  0/3 epoch 5/20 on host-a") for line in shown)
+        assert shown[-1] == "1 of 3 repeats of the finalists have ended: too early to tell."
+
     def test_status_of_a_finished_study_offers_no_resumption(self) -> None:
         out = console()
         terminal.show_status(out, results(*ROWS, planned=6), spec())
         assert "go on" not in said(out)
 
 
-def checked(digits: Splits, *, seen: int = 0, **parts: str) -> list[str]:
+def checked(
+    digits: Splits,
+    *,
+    seen: int = 0,
+    stores: tuple[StoreReport, ...] = (),
+    dead_beyond: Mapping[str, tuple[float, float]] = MappingProxyType({}),
+    **parts: str,
+) -> list[str]:
     out = console()
     terminal.show_check(
         out,
@@ -417,6 +557,8 @@ def checked(digits: Splits, *, seen: int = 0, **parts: str) -> list[str]:
             memory_bytes=(2**20, 3 * 2**20),
             step_seconds=0.01,
             seen=seen,
+            stores=stores,
+            dead_beyond=dead_beyond,
         ),
     )
     return [line.rstrip() for line in lines(out)]
@@ -426,10 +568,22 @@ def facts_of(shown: list[str]) -> dict[str, str]:
     return {line[2:13].strip(): line[14:] for line in shown if line.startswith("  ")}
 
 
+def test_line_of_a_file_is_shown_without_the_password_in_it() -> None:
+    text = "storage:\n  ledger: postgresql://me:hunter2@host/db\n"
+    problem = Problem(
+        "`storage.ledger` holds a password", tip="remove it", line=2, column=3, width=6
+    )
+    out = console()
+    terminal.show_error(out, StudyFileError([problem], file="study.yaml", text=text))
+    assert "hunter2" not in said(out)
+    assert "  ledger: postgresql://me:***@host/db" in said(out)
+    assert "     |   ^^^^^^" in said(out)
+
+
 class TestCheck:
     def test_open_knobs_are_listed_with_beta_in_plain_units(self, digits: Splits) -> None:
         shown = checked(digits)
-        assert shown[0].endswith("is valid. Nothing was started or written.")
+        assert shown[0].endswith("is valid. Nothing was started or left behind.")
         (line,) = (text for text in shown if text.startswith("beta_norm"))
         assert "0.001 … 10 (log)" in line
         assert "beta = beta_norm·N/M = 0.016 … 160 (N 64, M 4)" in line
@@ -452,6 +606,13 @@ class TestCheck:
             "mlp(hidden=[16], [16, 8])" in line for line in checked(digits, network=network)
         )
 
+    def test_examples_left_out_are_counted(self, digits: Splits) -> None:
+        whole = " ".join(" ".join(checked(digits)).split())
+        assert "left out" not in whole
+        few = " ".join(" ".join(checked(replace(digits, skipped=1234))).split())
+        mean = digits.train.double().mean() / 16
+        assert f"mean {mean:.3g}; 1,234 left out as broken" in few
+
     def test_facts_follow_from_study_and_data(self, digits: Splits) -> None:
         facts = facts_of(checked(digits, train="{epochs: 20, batch_size: 64}", seen=10))
         assert facts["data"].startswith(
@@ -462,8 +623,42 @@ class TestCheck:
         assert facts["would run"] == "20 trials × at most 20 epochs of 20 steps; 10 exist already"
         # 20 trials of 20 epochs of 20 steps of 10 ms.
         assert facts["estimate"].startswith("1m20s of one core")
+        again = facts_of(checked(digits, seen=10, budget="{trials: 30, seeds: 3, finalists: 5}"))
+        assert again["would run"].endswith("; 10 exist already; then 10 repeats of finalists")
         assert "latent_dim 4" in facts["fixed"]
         assert "grad_clip" not in facts["fixed"]
+
+    @pytest.mark.parametrize(
+        ("rollbacks", "told"),
+        [
+            (0, "not finite: within 20 steps · by"),
+            (1, "not finite: within 20 steps, after 1× back to the epoch before at half the lr ·"),
+        ],
+    )
+    def test_end_of_a_lost_trial_follows_from_the_study(
+        self, digits: Splits, rollbacks: int, told: str
+    ) -> None:
+        assert told in facts_of(checked(digits, train=f"{{rollbacks: {rollbacks}}}"))["stops"]
+
+    def test_each_store_has_a_line_and_another_machine_a_sentence(self, digits: Splits) -> None:
+        ledger = StoreReport("ledger", "postgresql://me:***@db/x", True, True, "up")
+        pages = StoreReport("MLflow", "http://host:5000", False, False, "does not answer")
+        disk = StoreReport("checkpoints", "mlruns/checkpoints", True, False, "a folder")
+        facts = facts_of(checked(digits, stores=(ledger, pages, disk)))
+        assert facts["ledger"] == "postgresql://me:***@db/x: up"
+        assert facts["MLflow"] == "http://host:5000: DOES NOT WORK: does not answer"
+        assert "it does not reach its MLflow and checkpoints." in facts["elsewhere"]
+        facts = facts_of(checked(digits, stores=(ledger,)))
+        assert facts["elsewhere"].startswith("another machine could go on with this study")
+
+    def test_points_that_will_not_be_trained_are_told_by_decoder(self, digits: Splits) -> None:
+        limits = {"gaussian·optimal": (0.8906, 0.8906), "bernoulli": (0.25, 1.0)}
+        facts = facts_of(checked(digits, dead_beyond=limits))
+        assert facts["not trained"] == (
+            "beta_norm above 0.891 of gaussian·optimal, 0.25 … 1 of bernoulli: 1.5 times the "
+            "collapse point of these data"
+        )
+        assert "not trained" not in facts_of(checked(digits))
 
     def test_first_trials_are_told_before_there_are_any(self, digits: Splits) -> None:
         assert facts_of(checked(digits))["first"] == (
@@ -492,6 +687,20 @@ class TestTraining:
             for line in shown
         )
 
+    def test_rollback_is_told_in_the_line_of_the_epoch(self) -> None:
+        out = console()
+        with terminal.training(out, config(4)) as on_epoch:
+            on_epoch(report(2, lr=0.005, rollbacks=1), Verdict(Kind.HEALTHY, "fine"))
+        assert lines(out)[-1].endswith("✓ healthy  rolled back 1×, lr 0.005")
+
+
+COLLAPSED_ABOVE = [
+    row(n, Kind.COLLAPSED if n > 5 else Kind.HEALTHY, *([] if n > 5 else [3.0 + n]))
+    for n in range(12)
+]
+"""Numbers 6 to 11 have beta_norm 0.4375 to 0.75, the others up to 0.375."""
+REGION = "All 6 collapsed trials had beta_norm above 0.4 (none of 6 others did)"
+
 
 class TestNote:
     def note(self, found: StudyResults) -> str:
@@ -500,13 +709,27 @@ class TestNote:
     def test_winner_comes_first_and_fits_one_line(self) -> None:
         assert self.note(results(*ROWS)) == (
             "**Best 3.25 bits/dim** (trial 3: bernoulli, beta_norm 0.25, linear) · 2 healthy, "
-            "1 collapsed, 1 diverged, 1 hopeless, 1 failed"
+            "1 collapsed, 1 diverged, 1 hopeless, 1 failed\n\n" + ONE_SEED
         )
+
+    def test_means_of_finalists_are_told(self) -> None:
+        shown = self.note(CONFIRMED)
+        first, _, rest = shown.partition("\n\n")
+        assert first.startswith("**Winner 3.5 bits/dim** (trial 0: gaussian")
+        assert rest.startswith("Trial 0 is better than trial 3")
+        assert rest.endswith(
+            "- trial 0: 3.4500 ± 0.01 over 2 other seeds\n"
+            "- trial 3: 3.8500 ± 0.01 over 2 other seeds"
+        )
+
+    def test_regions_stand_below(self) -> None:
+        *_, blank, region = self.note(results(*COLLAPSED_ABOVE)).splitlines()
+        assert (blank, region) == ("", f"- {REGION}")
 
     def test_front_and_lack_of_a_winner_are_told(self) -> None:
         rows = [row(0, Kind.HEALTHY, 1.0, 5.0), row(1, Kind.HEALTHY, 5.0, 1.0)]
         front = StudyResults("tiny", ("rate_nats", "mse"), 30, rows)
-        assert self.note(front) == "**2 trials on the front** · 2 healthy"
+        assert self.note(front) == f"**2 trials on the front** · 2 healthy\n\n{ONE_SEED}"
         assert self.note(results(row(0, Kind.COLLAPSED))) == "**No winner** · 1 collapsed"
         assert self.note(results()) == "**No winner**"
 
@@ -640,3 +863,16 @@ def test_end_of_a_training_says_how_to_load_it() -> None:
     assert verdict == f"✗ collapsed  {REASONS[Kind.COLLAPSED]}"
     assert saved == "  saved       vae [4].pt"
     assert load == '  load        tune_vae.load_vae("vae [4].pt")'
+
+
+@pytest.mark.parametrize("obstacle", ["", "it [branches]"])
+def test_end_of_an_export_says_what_it_can_do(obstacle: str) -> None:
+    out = console()
+    terminal.show_exported(out, Exported(Path("my [4] vae"), 4, obstacle))
+    first, *facts = lines(out)
+    assert first == "trial 4 in my [4] vae"
+    assert "  read        my [4] vae/README.md" in facts
+    assert '  load        tune_vae.load_vae("my [4] vae")' in facts
+    runs = "  run         python 'my [4] vae/model.py'   (needs torch alone)"
+    assert (runs in facts) is not bool(obstacle)
+    assert any(line.endswith(": it [branches]") for line in facts) is bool(obstacle)

@@ -33,8 +33,13 @@ class Splits:
             `levels` - 1; counts are int32, at least 0.
         levels: L, number of levels of a value: 2 for binary, 256 for 8-bit images; None for
             counts, which have no largest value.
-        labels: Class of each example, `[n]`, from 0; for scores of the representation only.
+        labels: Class of each example, `[n]`, from 0; for scores of the representation, and for
+            conditional models.
         factors: Generative factors of each example, `[n, F]`, each from 0; likewise.
+        skipped: How many examples were left out because their files are broken.
+
+    The examples may lie in a file that is mapped into memory and shared with other processes:
+    never write into them, and take batches of them rather than copies of the whole.
     """
 
     train: Tensor
@@ -43,6 +48,7 @@ class Splits:
     levels: int | None
     labels: Targets | None = None
     factors: Targets | None = None
+    skipped: int = 0
 
     def __post_init__(self) -> None:
         if self.levels is not None and not 2 <= self.levels <= 256:
@@ -60,12 +66,13 @@ class Splits:
                     f"the {name} images have the shape {list(images.shape[1:])}, the train "
                     f"images {list(self.train.shape[1:])}"
                 )
-            if self.levels is not None and int(images.max()) >= self.levels:
+            # A byte cannot exceed 256 levels; looking would read a mapped file to its end.
+            if self.levels and self.levels < 256 and int(images.max()) >= self.levels:
                 raise DataError(
                     f"the {name} images hold the value {int(images.max())}, but only "
                     f"{self.levels} levels are stated"
                 )
-            if int(images.min()) < 0:
+            if self.levels is None and int(images.min()) < 0:
                 raise DataError(f"the {name} counts hold {int(images.min())}, below 0")
             for targets in (self.labels, self.factors):
                 if targets and len(getattr(targets, name)) != len(images):
@@ -84,12 +91,24 @@ class Splits:
         """N, data values of one image."""
         return self.train[0].numel()
 
-    def digest(self) -> str:
-        """Fingerprint of all three splits, 16 hexadecimal digits."""
+    @property
+    def classes(self) -> int:
+        """Y, one more than the largest label; 0 without labels."""
+        return 1 + max(int(part.max()) for part in self.labels) if self.labels else 0
+
+    def digest(self, *, labelled: bool = False) -> str:
+        """Fingerprint of all three splits, 16 hexadecimal digits.
+
+        Arguments:
+            labelled: Whether the labels are part of it.
+        """
         state = hashlib.sha256(f"{self.levels}".encode())
         for images in (self.train, self.validation, self.test):
             state.update(str(tuple(images.shape)).encode())
-            state.update(images.contiguous().numpy().tobytes())
+            # Of what is contiguous, as in a mapped file, nothing is copied.
+            state.update(images.contiguous().view(-1).numpy().data)
+        for part in (self.labels or ()) if labelled else ():
+            state.update(part.contiguous().numpy().tobytes())
         return state.hexdigest()[:16]
 
 

@@ -12,7 +12,15 @@ from torch import Tensor
 from tune_vae.data import Splits, Targets
 from tune_vae.errors import DataError
 
-__all__ = ["Examples", "carve", "check_seeds", "check_sizes", "divide"]
+__all__ = [
+    "Examples",
+    "carve",
+    "check_seeds",
+    "check_shares",
+    "check_sizes",
+    "divide",
+    "shuffled",
+]
 
 
 @dataclass(frozen=True)
@@ -22,21 +30,25 @@ class Examples:
     Arguments:
         images: `[n, C, H, W]`.
         labels: Class of each, `[n]`, int64; None where there are none.
+        factors: Generative factors of each, `[n, F]`, int64; likewise.
     """
 
     images: Tensor
     labels: Tensor | None = None
+    factors: Tensor | None = None
 
     def __post_init__(self) -> None:
-        if self.labels is not None and len(self.labels) != len(self.images):
-            raise ValueError(f"{len(self.labels):,} labels for {len(self.images):,} examples")
+        for known in (self.labels, self.factors):
+            if known is not None and len(known) != len(self.images):
+                raise ValueError(f"{len(known):,} labels for {len(self.images):,} examples")
 
     def __len__(self) -> int:
         return len(self.images)
 
     def pick(self, index: Tensor) -> "Examples":
         """Those at the positions given."""
-        return Examples(self.images[index], None if self.labels is None else self.labels[index])
+        known = (None if one is None else one[index] for one in (self.labels, self.factors))
+        return Examples(self.images[index], *known)
 
 
 def check_seeds(**seeds: int) -> None:
@@ -61,6 +73,22 @@ def check_sizes(**sizes: int | None) -> None:
             raise ValueError(f"{name} must be at least 1, got {size}")
 
 
+def check_shares(**shares: float) -> None:
+    """Refuse shares of the examples to hold back that leave none, likewise.
+
+    Raises:
+        ValueError: It begins with the argument's name.
+    """
+    for name, share in shares.items():
+        if not 0 < share < 1:
+            raise ValueError(f"{name} must be above 0 and below 1, got {share}")
+    if sum(shares.values()) >= 1:
+        raise ValueError(
+            f"{' and '.join(shares)} must leave examples to train on, got "
+            f"{' and '.join(map(str, shares.values()))}"
+        )
+
+
 def carve(
     train: Examples,
     test: Examples,
@@ -82,7 +110,7 @@ def carve(
     Raises:
         DataError: Nothing is left to train on.
     """
-    left, held = _shuffled(train, [validation], split_seed)
+    left, held = map(train.pick, shuffled(len(train), [validation], split_seed))
     return _splits(left, held, test, levels=levels, limit=limit)
 
 
@@ -105,20 +133,29 @@ def divide(
     Raises:
         DataError: Nothing is left to train on.
     """
-    parts = _shuffled(whole, [validation, test], split_seed)
+    parts = map(whole.pick, shuffled(len(whole), [validation, test], split_seed))
     return _splits(*parts, levels=levels, limit=limit)
 
 
-def _shuffled(whole: Examples, held: Sequence[int], seed: int) -> list[Examples]:
-    """What is left, then the parts held back."""
-    left = len(whole) - sum(held)
+def shuffled(count: int, held: Sequence[int], seed: int) -> list[Tensor]:
+    """Positions of the examples that are left, then of each part held back, `[n]` each.
+
+    Arguments:
+        count: How many examples there are.
+        held: How many to hold back for each part.
+        seed: Of the shuffle.
+
+    Raises:
+        DataError: None is left to train on.
+    """
+    left = count - sum(held)
     if left < 1:
         raise DataError(
-            f"holding back {' + '.join(f'{part:,}' for part in held)} of {len(whole):,} examples "
+            f"holding back {' + '.join(f'{part:,}' for part in held)} of {count:,} examples "
             "leaves none to train on; hold back fewer"
         )
-    order = torch.randperm(len(whole), generator=torch.Generator().manual_seed(seed))
-    return [whole.pick(index) for index in torch.split(order, [left, *held])]
+    order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
+    return list(torch.split(order, [left, *held]))
 
 
 def _splits(
@@ -129,13 +166,18 @@ def _splits(
     levels: int | None,
     limit: int | None,
 ) -> Splits:
-    few = train.pick(torch.arange(len(train))[:limit])
-    labels = [part.labels for part in (few, validation, test)]
-    known = [one for one in labels if one is not None]
+    train = train.pick(torch.arange(len(train))[:limit])
+    parts = [train, validation, test]
     return Splits(
-        train=few.images,
+        train=train.images,
         validation=validation.images,
         test=test.images,
         levels=levels,
-        labels=Targets(*known) if len(known) == len(labels) else None,
+        labels=_targets([part.labels for part in parts]),
+        factors=_targets([part.factors for part in parts]),
     )
+
+
+def _targets(parts: Sequence[Tensor | None]) -> Targets | None:
+    known = [one for one in parts if one is not None]
+    return Targets(*known) if len(known) == len(parts) else None

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
+from tune_vae.data.classes import numbered
 from tune_vae.data.files import reading
 from tune_vae.errors import DataError
 
-__all__ = ["read_classes", "read_counts"]
+__all__ = ["read_column", "read_counts"]
 
 
 def read_counts(file: Path, layer: str | None = None) -> Any:
@@ -53,31 +53,15 @@ def read_counts(file: Path, layer: str | None = None) -> Any:
     return counts
 
 
-def read_classes(file: Path, cells: int, column: str | None = None) -> Tensor:
-    """The class of each cell, `[cells]`, int64, numbered in the order of their sorted names.
-
-    Arguments:
-        file: Text with one label a line, a `.npy` of texts or whole numbers, or an AnnData.
-        cells: How many there must be.
-        column: Of an AnnData's `obs`.
+def read_column(file: Path, cells: int, column: str) -> Tensor:
+    """The class of each cell in a column of an AnnData's `obs`; see `classes.numbered`.
 
     Raises:
-        DataError: The file is broken, or does not fit.
+        DataError: The file is broken, or has no such column.
     """
     with reading(file):
-        if column is not None:
-            names = np.asarray(_named(_anndata(file).obs, column, "obs", file)).astype(str)
-        elif file.suffix == ".npy":
-            with file.open("rb") as stream:
-                names = np.lib.format.read_array(stream, allow_pickle=False)
-        else:
-            names = np.array(file.read_text(encoding="utf-8-sig").splitlines(), dtype=str)
-        if names.shape != (cells,) or names.dtype.kind not in "biuUS":
-            raise DataError(
-                f"{file} holds {names.dtype} {list(names.shape)}, not one label for each of "
-                f"{cells:,} cells"
-            )
-        return torch.from_numpy(np.unique(names, return_inverse=True)[1].astype(np.int64))
+        names = np.asarray(_named(_anndata(file).obs, column, "obs", file)).astype(str)
+    return numbered(names, cells, file)
 
 
 def _kind(file: Path) -> str:

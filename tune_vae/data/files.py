@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 
 from tune_vae.errors import DataError
 
-__all__ = ["Source", "absolute", "find", "reading"]
+__all__ = ["Source", "absolute", "find", "reading", "stamp"]
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,16 @@ def find(
             f"{offer}get it from {source.project} and name its folder as `root`"
         )
     return [file for file in found if file]
+
+
+def stamp(file: str | Path) -> str:
+    """Size and time of change, which stand for the contents of a file too large to be read."""
+    try:
+        found = os.stat(file)
+    except OSError:
+        # It will be missed by the one who reads it.
+        return "absent"
+    return f"{found.st_size} {found.st_mtime_ns}"
 
 
 @contextmanager

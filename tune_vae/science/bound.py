@@ -31,7 +31,12 @@ class Bound(NamedTuple):
 
 
 def importance_weighted(
-    vae: VAE, x_BCHW: Tensor, noise_SBM: Tensor, *, levels: int | None
+    vae: VAE,
+    x_BCHW: Tensor,
+    noise_SBM: Tensor,
+    label_B: Tensor | None = None,
+    *,
+    levels: int | None,
 ) -> Bound:
     r"""The bound of S weighted posterior samples.
 
@@ -51,6 +56,8 @@ def importance_weighted(
         x_BCHW: Examples.
         noise_SBM: Standard normal noise, a row for each sample; the same for all trials, so
             that differences between trials are paired.
+        label_B: Classes of the examples, for a conditional model: the evidence is then that of
+            an example given its label.
         levels: L, number of grey levels; None for counts.
 
     Returns:
@@ -60,7 +67,7 @@ def importance_weighted(
     samples, batch, _ = noise_SBM.shape
     together = max(1, AT_ONCE // batch)
     parts = [
-        _log_weights(vae, x_BCHW, noise_SBM[start : start + together], levels=levels)
+        _log_weights(vae, x_BCHW, noise_SBM[start : start + together], label_B, levels=levels)
         for start in range(0, samples, together)
     ]
     prob_SB, mass_SB = (torch.cat(part) for part in zip(*parts, strict=True))
@@ -68,13 +75,13 @@ def importance_weighted(
 
 
 def _log_weights(
-    vae: VAE, x_BCHW: Tensor, noise_SBM: Tensor, *, levels: int | None
+    vae: VAE, x_BCHW: Tensor, noise_SBM: Tensor, label_B: Tensor | None, *, levels: int | None
 ) -> tuple[Tensor, Tensor]:
     """Logarithms of p(x, z) / q(z|x), as stated and as mass, each `SB`, float64."""
     samples, batch, _ = noise_SBM.shape
     noise_nM = noise_SBM.flatten(0, 1)
     x_nCHW = x_BCHW.expand(samples, *x_BCHW.shape).flatten(0, 1)
-    terms = vae(x_nCHW, noise_nM)
+    terms = vae(x_nCHW, noise_nM, None if label_B is None else label_B.repeat(samples))
     log_prior_n = vae.expected().log_prob(terms.latent_BM).double()
     log_normal_nM = -0.5 * (noise_nM.square() + terms.log_variance_BM + math.log(2 * math.pi))
     shift_n = log_prior_n - log_normal_nM.double().sum(1)

@@ -45,7 +45,13 @@ class Scores(NamedTuple):
 
 
 def score(
-    vae: VAE, x_BCHW: Tensor, noise_BM: Tensor, calibrated_log_sigma: Tensor, *, levels: int | None
+    vae: VAE,
+    x_BCHW: Tensor,
+    noise_BM: Tensor,
+    calibrated_log_sigma: Tensor,
+    label_B: Tensor | None = None,
+    *,
+    levels: int | None,
 ) -> Scores:
     """Scores of a batch of images in [0, 1] with `levels` levels, or of counts.
 
@@ -55,9 +61,10 @@ def score(
         noise_BM: Standard normal noise of the posterior sample; the same for all trials, so
             that differences between trials are paired.
         calibrated_log_sigma: From `calibrated_log_sigma`, fitted on training images.
+        label_B: Classes of the examples, for a conditional model.
         levels: L, number of grey levels; None for counts.
     """
-    terms = vae(x_BCHW, noise_BM)
+    terms = vae(x_BCHW, noise_BM, label_B)
     likelihood = vae.likelihood
     mass = likelihood.log_mass(x_BCHW, terms.params, terms.log_sigma, levels=levels)
     mean = likelihood.mean(terms.params)
@@ -76,7 +83,12 @@ def score(
 
 
 def calibrated_log_sigma(
-    vae: VAE, x_BCHW: Tensor, noise_BM: Tensor, *, levels: int | None
+    vae: VAE,
+    x_BCHW: Tensor,
+    noise_BM: Tensor,
+    label_B: Tensor | None = None,
+    *,
+    levels: int | None,
 ) -> Tensor:
     r"""The one log sigma under which the decoder's means explain `x` best, after discretising.
 
@@ -87,13 +99,15 @@ def calibrated_log_sigma(
     Arguments:
         x_BCHW: Training images (never validation images: a scale fitted to what it scores
             would flatter the model).
+        noise_BM, label_B: See `score`.
+        levels: See `score`.
 
     Returns:
         Scalar, float64.
     """
     stride = -(-x_BCHW.numel() // CALIBRATION_VALUES)
     # In the model's own precision: it decides the fourth digit of sigma, the score its eighth.
-    mean = vae.likelihood.mean(vae(x_BCHW, noise_BM).params).flatten()[::stride]
+    mean = vae.likelihood.mean(vae(x_BCHW, noise_BM, label_B).params).flatten()[::stride]
     x = x_BCHW.flatten()[::stride]
     # A bin of width w hides an error of w²/12, also when every mean lies in its own bin.
     within_bin = bin_width(levels) ** 2 / 12

@@ -93,6 +93,8 @@ class Limits:
         latent_nats: Rate below which a single latent carries no information; positive.
         overfit_bits: How many bits per dim validation must have lost since its best epoch for
             an overfitting; positive.
+        foretold: A configuration of a search whose β exceeds the collapse point of the data by
+            this factor is not trained; 0 trains all. See `collapse_point`.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
@@ -105,6 +107,7 @@ class Limits:
     stalled_steps: int = 250
     latent_nats: float = 0.02
     overfit_bits: float = 0.05
+    foretold: float = 1.5
 
     def __post_init__(self) -> None:
         for name, low in (
@@ -117,7 +120,7 @@ class Limits:
         ):
             if not getattr(self, name) > low:
                 raise ValueError(f"{name} must be above {low:g}, got {getattr(self, name)}")
-        for name in ("settled_log_sigma", "blind_steps"):
+        for name in ("settled_log_sigma", "blind_steps", "foretold"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
 
@@ -158,19 +161,15 @@ def judge(history: History, limits: Limits) -> Verdict:
 
 def _diverged(history: History) -> Verdict | None:
     last = history.last
-    if not (last.finite and math.isfinite(last.neg_elbo)):
+    if last.lost:
         where = f"at step {last.lost_step}" if last.lost_step else f"in epoch {last.epoch}"
-        return Verdict(
-            Kind.DIVERGED,
-            f"loss not finite {where}{_before(history)}; {_circumstances(last)}. {_calmer(last)}",
-        )
-    if last.skipped >= last.step // last.epoch:
-        return Verdict(
-            Kind.DIVERGED,
-            f"gradient not finite in any step of epoch {last.epoch}; {_circumstances(last)}. "
-            f"{_calmer(last)}",
-        )
-    return None
+        what = f"loss not finite {where}{_before(history)}"
+    elif last.skipped >= last.step // last.epoch:
+        what = f"gradient not finite in any step of epoch {last.epoch}"
+    else:
+        return None
+    earlier = "".join(f" Rolled back already: {one}." for one in history.rollbacks)
+    return Verdict(Kind.DIVERGED, f"{what}; {_circumstances(last)}. {_calmer(last)}{earlier}")
 
 
 def _exploding(history: History, limits: Limits) -> Verdict | None:

@@ -1,11 +1,11 @@
 """What is known of a trial: one report per epoch."""
 
 import math
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
-__all__ = ["COMPARABLE_WEIGHT", "OBJECTIVES", "EpochReport", "History"]
+__all__ = ["COMPARABLE_WEIGHT", "OBJECTIVES", "EpochReport", "History", "Rollback"]
 
 OBJECTIVES = {
     "bits_per_dim": "rate + distortion as probability mass of the quantised data",
@@ -30,11 +30,11 @@ class EpochReport:
     Arguments:
         trial: Number of the trial.
         epoch: Epochs done, from 1.
-        step: Optimiser steps done.
+        step: Optimiser steps done; in an epoch whose loss is lost, those until then.
         kl_weight: Schedule value at the last step of the epoch, in [0, 1].
         kl_weight_low: The lowest schedule value within the epoch.
         beta: Effective KL weight beta·w at the last step.
-        lr: Learning rate.
+        lr: Learning rate, halved by each rollback.
         train_rate_nats, train_distortion_nats: Means over the epoch's batches.
         grad_norm: Largest finite gradient norm of the epoch, before clipping.
         skipped: Steps whose gradient was not finite and which were therefore left out.
@@ -54,6 +54,7 @@ class EpochReport:
         explained_variance, mutual_information_nats, mutual_information_error_nats,
             decoder_sensitivity, mean_variance, at_bound: See `Signals`.
         spectral_peak: Of the data; see the function of this name.
+        rollbacks: How often the trial was rolled back before this epoch; see `Rollback`.
 
     What an earlier version did not measure, or what has no finite value, is None.
     """
@@ -92,6 +93,7 @@ class EpochReport:
     mean_variance: float | None = None
     at_bound: float | None = None
     spectral_peak: float | None = None
+    rollbacks: int = 0
 
     def __post_init__(self) -> None:
         # Reports come back from checkpoints as plain dictionaries with lists.
@@ -105,6 +107,11 @@ class EpochReport:
         beta; they are compared with nothing.
         """
         return self.kl_weight_low >= COMPARABLE_WEIGHT
+
+    @property
+    def lost(self) -> bool:
+        """Whether a loss was not finite, in training or in validation."""
+        return not (self.finite and math.isfinite(self.neg_elbo))
 
     def value(self, objective: str) -> float:
         """The objective's value, smaller is better; see `OBJECTIVES`."""
@@ -122,6 +129,35 @@ class EpochReport:
         return cls(**{key: value for key, value in values.items() if key in known})
 
 
+@dataclass(frozen=True)
+class Rollback:
+    """A trial was lost, and went on from an earlier epoch at a lower learning rate.
+
+    Arguments:
+        step: Optimiser step at which the loss was first not finite; None if that was only in
+            validation.
+        epoch: The epoch in which it was lost, from 1. It counts as not run.
+        resumed: The epoch after which it went on; 0 for the untrained weights.
+        lr_before, lr_after: Learning rates.
+
+    Example:
+        >>> str(Rollback(step=153, epoch=7, resumed=6, lr_before=0.1, lr_after=0.05))
+        'lost at step 153 in epoch 7, lr 0.1 → 0.05, went on from epoch 6'
+    """
+
+    step: int | None
+    epoch: int
+    resumed: int
+    lr_before: float
+    lr_after: float
+
+    def __str__(self) -> str:
+        at = f" at step {self.step}" if self.step else ""
+        whence = f"went on from epoch {self.resumed}" if self.resumed else "began again"
+        lr = f"lr {self.lr_before:.3g} → {self.lr_after:.3g}"
+        return f"lost{at} in epoch {self.epoch}, {lr}, {whence}"
+
+
 @dataclass
 class History:
     """Reports of one trial, in the order of their epochs.
@@ -131,6 +167,8 @@ class History:
         values: N, data values of one example.
         levels: Grey levels of the data; None for counts.
         objective: Which number is to be minimised; None when there are several.
+        reports: One per epoch.
+        rollbacks: What it took to get here.
     """
 
     epochs: int
@@ -138,6 +176,7 @@ class History:
     levels: int | None
     objective: str | None
     reports: list[EpochReport] = field(default_factory=list)
+    rollbacks: Sequence[Rollback] = ()
 
     def add(self, report: EpochReport) -> "History":
         """This history, one epoch longer.
@@ -154,6 +193,10 @@ class History:
         for report in reports:
             self.add(report)
         return self
+
+    def until(self, epoch: int) -> "History":
+        """This history as it was after an epoch."""
+        return replace(self, reports=self.reports[:epoch])
 
     def __len__(self) -> int:
         return len(self.reports)

@@ -5,13 +5,12 @@ Shapes: n probes (examples), M latent, C H W image.
 
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
 from tune_vae.science.information import decoder_sensitivity, information
 from tune_vae.science.vae import LOG_VARIANCE_BOUND, VAE
 
-__all__ = ["PROBES", "Signals", "signals", "spectral_peak"]
+__all__ = ["PROBES", "Signals", "signals"]
 
 PROBES = 256
 """Most examples that are looked at. The information they can show ends at ln 256 = 5.5 nats."""
@@ -40,7 +39,13 @@ class Signals(NamedTuple):
     at_bound: Tensor
 
 
-def signals(vae: VAE, x_nCHW: Tensor, noise_nM: Tensor, constant_CHW: Tensor) -> Signals:
+def signals(
+    vae: VAE,
+    x_nCHW: Tensor,
+    noise_nM: Tensor,
+    constant_CHW: Tensor,
+    label_n: Tensor | None = None,
+) -> Signals:
     r"""Signs of health of a model in evaluation mode.
 
     $$ R^2 = 1 - \frac{\sum_i \| x_i - m(z_i) \|^2}{\sum_i \| x_i - c \|^2},\quad
@@ -51,10 +56,11 @@ def signals(vae: VAE, x_nCHW: Tensor, noise_nM: Tensor, constant_CHW: Tensor) ->
         x_nCHW: Probes in random order, at least 2 and not all the same.
         noise_nM: Standard normal noise of the posterior sample; the same for all trials.
         constant_CHW: c, the mean of the training images: the constant image of least error.
+        label_n: Classes of the probes, for a conditional model.
     """
-    terms = vae(x_nCHW, noise_nM)
+    terms = vae(x_nCHW, noise_nM, label_n)
     image = vae.likelihood.mean(terms.params)
-    other = vae.likelihood.mean(vae.decode(terms.latent_BM.roll(1, 0), x_nCHW))
+    other = vae.likelihood.mean(vae.decode(terms.latent_BM.roll(1, 0), x_nCHW, label_n))
     mean, log_variance = terms.mean_BM.double(), terms.log_variance_BM.double()
     told = information(terms.latent_BM, mean, log_variance, terms.rate_BM.sum(1)).mutual
     x = x_nCHW.double()
@@ -68,27 +74,3 @@ def signals(vae: VAE, x_nCHW: Tensor, noise_nM: Tensor, constant_CHW: Tensor) ->
         mean_variance=mean.var(0, correction=0).amax(),
         at_bound=(log_variance.abs() > AT_BOUND * LOG_VARIANCE_BOUND).double().mean(),
     )
-
-
-def spectral_peak(x_nCHW: Tensor) -> Tensor:
-    r"""Largest eigenvalue of the covariance of the data, $N \lambda_1 / \sum_i \lambda_i$.
-
-    In units of the mean variance of a value: 1 for white noise, N if one direction is all. It is
-    the KL weight at which a linear VAE with a fitted Gaussian scale stops to use its latents.
-
-    References:
-        | Don't Blame the ELBO! (Lucas et al., 2019), https://arxiv.org/abs/1911.02469
-
-    Returns:
-        Scalar, float64; NaN if all examples are the same.
-
-    Example:
-        >>> spectral_peak(torch.tensor([[1.0, 0.0], [-1.0, 0.0]]))
-        tensor(2., dtype=torch.float64)
-    """
-    x_nN = x_nCHW.double().flatten(1)
-    x_nN = x_nN - x_nN.mean(0)
-    # Both products have the same eigenvalues but for zeros; the smaller one is decomposed.
-    small = x_nN @ x_nN.T if len(x_nN) < x_nN.shape[1] else x_nN.T @ x_nN
-    eigenvalues: Tensor = torch.linalg.eigvalsh(small)
-    return x_nN.shape[1] * eigenvalues[-1] / eigenvalues.sum()

@@ -1,8 +1,9 @@
 """One variational autoencoder.
 
-Shapes: B batch, M latent, P parameters per value, C H W image.
+Shapes: B batch, M latent, P parameters per value, C H W image, Y classes.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -50,6 +51,15 @@ class Terms(NamedTuple):
 class VAE(nn.Module):
     """Encoder, decoder, prior, likelihood and scale of one model. Random numbers are given.
 
+    A conditional model is a model of examples given their label: encoder and decoder both are
+    told it, the encoder by Y more channels that are 1 for the label's class and 0 for the others,
+    the decoder by as many numbers beside the latents. The prior does not depend on it.
+
+    References:
+        | Learning Structured Output Representation using Deep Conditional Generative Models
+          (Sohn et al., 2015)
+        | https://papers.nips.cc/paper/2015/hash/8d55a249e6baa5c06772297520da2051-Abstract.html
+
     Arguments:
         network: What builds encoder and decoder.
         likelihood: The decoder distribution.
@@ -57,9 +67,11 @@ class VAE(nn.Module):
         shape: C, H, W of one image.
         latent_dim: M, at least 1.
         prior: What latents are expected; standard normal by default.
+        classes: Y, for a conditional model; 0 for one that is told no labels and ignores them.
 
     Raises:
-        ValueError: The likelihood has a scale and `sigma` is None, or the network does not fit.
+        ValueError: The likelihood has a scale and `sigma` is None, the network does not fit, or
+            the prior needs an encoder that is not conditional.
     """
 
     def __init__(
@@ -71,6 +83,7 @@ class VAE(nn.Module):
         shape: tuple[int, int, int],
         latent_dim: int,
         prior: Prior | None = None,
+        classes: int = 0,
     ) -> None:
         super().__init__()
         if likelihood.has_scale and sigma is None:
@@ -78,48 +91,85 @@ class VAE(nn.Module):
         self.likelihood = likelihood
         self.shape = shape
         self.latent_dim = latent_dim
+        self.classes = classes
         mode = sigma if likelihood.has_scale and sigma else Fixed()
         self._outputs = likelihood.params_per_value + mode.params_per_value
         self.encoder, self.decoder = network.build(shape, latent_dim, self._outputs)
+        if classes:
+            channels, *size = shape
+            wider = (channels + classes, size[0], size[1])
+            self.encoder, _ = network.build(wider, latent_dim, self._outputs)
+            _, self.decoder = network.build(shape, latent_dim + classes, self._outputs)
         self.scale = mode.build(shape)
         counts = Domain.COUNTS in likelihood.domains
-        self.prior = (prior or Standard()).build(shape, latent_dim, counts=counts)
+        expected = prior or Standard()
+        if classes and expected.encodes:
+            raise ValueError(f"{type(expected).__name__} is no prior of a conditional model")
+        self.prior = expected.build(shape, latent_dim, counts=counts)
 
-    def encode(self, x_BCHW: Tensor) -> tuple[Tensor, Tensor]:
-        """Posterior means and log-variances, each `BM`."""
-        return self._posterior(self.likelihood.features(x_BCHW))
+    def encode(self, x_BCHW: Tensor, label_B: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Posterior means and log-variances, each `BM`.
 
-    def _posterior(self, features_BCHW: Tensor) -> tuple[Tensor, Tensor]:
+        Arguments:
+            x_BCHW: Examples.
+            label_B: Their classes, int64, for a conditional model; others ignore them, here and
+                wherever labels are given.
+        """
+        return self._posterior(self.likelihood.features(x_BCHW), label_B)
+
+    def _posterior(
+        self, features_BCHW: Tensor, label_B: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        if self.classes:
+            told_BY11 = self._told(label_B, features_BCHW)[..., None, None]
+            planes_BYHW = told_BY11.expand(-1, -1, *self.shape[1:])
+            features_BCHW = torch.cat([features_BCHW, planes_BYHW], dim=1)
         mean_BM, log_variance_BM = self.encoder(features_BCHW).chunk(2, dim=1)
         bound = LOG_VARIANCE_BOUND
         return mean_BM, bound * torch.tanh(log_variance_BM / bound)
+
+    def _told(self, label_B: Tensor | None, like: Tensor) -> Tensor:
+        """Labels as numbers: 1 for the class, 0 for the others, `BY`."""
+        if label_B is None:
+            raise ValueError("a conditional model must be told the label of each example")
+        class_Y = torch.arange(self.classes, device=label_B.device)
+        return (label_B[:, None] == class_Y).to(like)
 
     def expected(self) -> Components:
         """The prior as it stands."""
         components: Components = self.prior(self._posterior)
         return components
 
-    def decode(self, latent_BM: Tensor, x_BCHW: Tensor | None = None) -> Tensor:
+    def decode(
+        self, latent_BM: Tensor, x_BCHW: Tensor | None = None, label_B: Tensor | None = None
+    ) -> Tensor:
         """Parameters of the likelihood, `[B, P, C, H, W]`.
 
         Arguments:
             latent_BM: Latents.
             x_BCHW: The examples they stand for, of which a likelihood may want to know
                 something; None for imagined ones.
+            label_B: Their classes; see `encode`.
         """
-        return self._decode(latent_BM, x_BCHW)[0]
+        return self._decode(latent_BM, x_BCHW, label_B)[0]
 
-    def _decode(self, latent_BM: Tensor, x_BCHW: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _decode(
+        self, latent_BM: Tensor, x_BCHW: Tensor | None, label_B: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
         """Parameters of the likelihood, and what the sigma mode takes of the decoder."""
-        out = self.decoder(latent_BM).reshape(len(latent_BM), self._outputs, *self.shape)
+        if self.classes:
+            latent_BM = torch.cat([latent_BM, self._told(label_B, latent_BM)], dim=1)
+        # Not by `len`, which a trace would take for the number it had.
+        batch = latent_BM.shape[0]
+        out = self.decoder(latent_BM).reshape(batch, self._outputs, *self.shape)
         own = self.likelihood.params_per_value
         return self.likelihood.conditioned(out[:, :own], x_BCHW), out[:, own:]
 
-    def forward(self, x_BCHW: Tensor, noise_BM: Tensor) -> Terms:
+    def forward(self, x_BCHW: Tensor, noise_BM: Tensor, label_B: Tensor | None = None) -> Terms:
         """Rate and distortion of a batch, with the posterior sampled by `noise_BM` ~ N(0, 1)."""
-        mean_BM, log_variance_BM = self.encode(x_BCHW)
+        mean_BM, log_variance_BM = self.encode(x_BCHW, label_B)
         latent_BM = mean_BM + (0.5 * log_variance_BM).exp() * noise_BM
-        params, free = self._decode(latent_BM, x_BCHW)
+        params, free = self._decode(latent_BM, x_BCHW, label_B)
         log_sigma = self.scale(x_BCHW, params, free, self.likelihood)
         scale_nats_B = self.scale.code_nats(log_sigma).expand(len(x_BCHW))
         log_prob = self.likelihood.log_prob(x_BCHW, params, log_sigma)
@@ -135,14 +185,36 @@ class VAE(nn.Module):
         )
 
     @torch.no_grad()
-    def reconstruct(self, x_BCHW: Tensor) -> Tensor:
+    def reconstruct(self, x_BCHW: Tensor, label_B: Tensor | None = None) -> Tensor:
         """Expected image when the latent is the posterior mean, `BCHW`, in units of the data."""
-        return self.likelihood.mean(self.decode(self.encode(x_BCHW)[0], x_BCHW))
+        mean_BM, _ = self.encode(x_BCHW, label_B)
+        return self.likelihood.mean(self.decode(mean_BM, x_BCHW, label_B))
 
     @torch.no_grad()
-    def generate(self, count: int, *, seed: int = 0) -> Tensor:
-        """Expected images of `count` latents drawn from the prior, `BCHW`."""
-        return self.likelihood.mean(self.decode(self.imagine(count, seed=seed)))
+    def generate(
+        self, count: int, *, seed: int = 0, labels: Sequence[int] | Tensor | None = None
+    ) -> Tensor:
+        """Expected images of `count` latents drawn from the prior, `BCHW`.
+
+        Arguments:
+            count: How many.
+            seed: Of the latents.
+            labels: Of a conditional model, the class of each; by default the classes in turn.
+
+        Raises:
+            ValueError: As many labels as images are needed, each of a class that there is.
+
+        Example:
+            vae.generate(8, labels=[3] * 8)
+        """
+        latent_BM = self.imagine(count, seed=seed)
+        label_B = torch.arange(count) % max(1, self.classes)
+        if labels is not None:
+            label_B = torch.as_tensor(labels, dtype=torch.int64)
+            if label_B.shape != (count,) or not all(0 <= y < self.classes for y in label_B):
+                known = f"0 to {self.classes - 1}" if self.classes else "none, as it was told none"
+                raise ValueError(f"give {count} labels; this model knows {known}")
+        return self.likelihood.mean(self.decode(latent_BM, label_B=label_B.to(latent_BM.device)))
 
     @torch.no_grad()
     def imagine(self, count: int, *, seed: int = 0) -> Tensor:

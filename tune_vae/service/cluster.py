@@ -13,7 +13,7 @@ import signal
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -44,12 +44,12 @@ from ray.tune.search import Searcher  # noqa: E402
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # noqa: E402
 
 from tune_vae.data import Splits  # noqa: E402
-from tune_vae.errors import StorageError, StudyError, TuneVaeError  # noqa: E402
+from tune_vae.errors import StorageError, StudyError, TuneVaeError, masked  # noqa: E402
 from tune_vae.science.health import Verdict  # noqa: E402
-from tune_vae.science.history import EpochReport  # noqa: E402
+from tune_vae.science.history import EpochReport, Rollback  # noqa: E402
 from tune_vae.service.desk import DataFacts, Desk, Snapshot  # noqa: E402
 from tune_vae.service.journey import Decision, TrialResult, run_pack  # noqa: E402
-from tune_vae.spec.study import StudySpec  # noqa: E402
+from tune_vae.spec.study import Storage, StudySpec  # noqa: E402
 from tune_vae.spec.trial import TrialConfig  # noqa: E402
 from tune_vae.training.checkpoint import CheckpointStore  # noqa: E402
 
@@ -71,6 +71,7 @@ def search(
     *,
     show: Callable[[Snapshot], None],
     note: Callable[[Snapshot], str],
+    confirm: bool = False,
     verbose: bool = False,
 ) -> Snapshot:
     """Run a study to its end, or go on with it.
@@ -80,6 +81,7 @@ def search(
         facts: Of its data.
         show: Called a few times a second with what has happened.
         note: What MLflow's page shall say of the study at the end.
+        confirm: Whether only repeats of finalists are run, and no trials.
         verbose: Whether Ray's own messages are shown.
 
     Returns:
@@ -99,7 +101,7 @@ def search(
             soft=False,
         )
         actor = ray.remote(num_cpus=0, max_concurrency=16, scheduling_strategy=here)(Desk)
-        desk = actor.remote(spec, facts)
+        desk = actor.remote(spec, facts, confirm=confirm)
         _wait_until_open(desk)
         window = _Window(desk, show)
         try:
@@ -119,9 +121,9 @@ def search(
                 final = replace(final, trouble="MLflow did not take everything")
         show(final)
         if signals.stop:
-            raise Interrupted(
-                f"interrupted; everything is saved. Go on with: tune-vae search {spec.file}"
-            )
+            seeds = f" --top {spec.budget.finalists} --seeds {spec.budget.seeds}"
+            again = f"confirm {spec.file}{seeds}" if confirm else f"search {spec.file}"
+            raise Interrupted(f"interrupted; everything is saved. Go on with: tune-vae {again}")
         return final
 
 
@@ -156,8 +158,10 @@ def _fit(
     signals: "_Signals",
     scratch: Path,
 ) -> None:
+    # Workers get no address of a database, and none of its passwords.
+    places = Storage(checkpoints=spec.storage.checkpoints)
     trainable = tune.with_resources(
-        tune.with_parameters(_PackTrial, spec=spec, desk=desk), resources
+        tune.with_parameters(_PackTrial, spec=replace(spec, storage=places), desk=desk), resources
     )
     tune.Tuner(
         trainable,
@@ -184,6 +188,7 @@ class _PackTrial(tune.Trainable):
     """One pack in a worker process; a step is an epoch. Must be cheap to set up."""
 
     def setup(self, config: dict[str, Any], spec: StudySpec, desk: Any) -> None:
+        spec.enable_imports()
         self._spec, self._desk = spec, desk
         self._data: Splits | None = None
         self._journey: Iterator[None] | None = None
@@ -205,7 +210,10 @@ class _PackTrial(tune.Trainable):
             raise
         except Exception as error:  # noqa: BLE001  a user's network may raise anything
             trials = [config.trial for config in configs]
-            ray.get(self._desk.fail.remote(trials, _reason(error), again=False))
+            # A place for checkpoints that fails is no fault of the trial either.
+            again = isinstance(error, StorageError)
+            reason = str(error) if again else _reason(error)
+            ray.get(self._desk.fail.remote(trials, reason, again=again))
             return {"done": True}
         return {"done": False}
 
@@ -215,14 +223,19 @@ class _PackTrial(tune.Trainable):
         torch.set_num_threads(max(1, int(self._spec.budget.cpus_per_trial)))
         if self._data is None:
             self._data = self._spec.dataset().load()
+        attempts = ray.get(self._desk.attempts.remote([config.trial for config in configs]))
+        mine = [config for config in configs if config.trial in attempts]
+        if not mine:
+            # Handed over before it began.
+            return iter(())
         handle = _DeskHandle(self._desk)
         return run_pack(
-            configs,
+            mine,
             data=self._data,
             limits=self._spec.health,
             ledger=handle,
             tracker=handle,
-            store=CheckpointStore(Path(self._spec.storage.checkpoints), self._spec.name),
+            store=CheckpointStore(self._spec.storage.checkpoints, self._spec.name, attempts),
             device="cuda" if ray.get_gpu_ids() and torch.cuda.is_available() else "cpu",
         )
 
@@ -242,6 +255,10 @@ class _DeskHandle:
 
     def log(self, report: EpochReport, verdict: Verdict) -> None:
         self._desk.log.remote(report, verdict)
+
+    def roll_back(self, trial: int, rollbacks: Sequence[Rollback]) -> None:
+        # Waited for, lest it overtake the end, which says more.
+        ray.get(self._desk.roll_back.remote(trial, rollbacks))
 
     def conclude(self, result: TrialResult) -> None:
         ray.get(self._desk.conclude.remote(result))
@@ -462,4 +479,4 @@ def _reason(error: Exception) -> str:
     frame = traceback.extract_tb(error.__traceback__)[-1]
     text = str(error).strip().splitlines()
     place = f"{Path(frame.filename).name}:{frame.lineno}"
-    return f"{type(error).__name__}: {text[0] if text else ''} ({place})"
+    return masked(f"{type(error).__name__}: {text[0] if text else ''} ({place})")

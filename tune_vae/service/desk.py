@@ -6,31 +6,35 @@ address and import neither Optuna nor MLflow.
 """
 
 import contextlib
+import functools
 import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 from tune_vae.errors import StorageError
+from tune_vae.science.collapse_point import CollapsePoints
 from tune_vae.science.health import Kind, Verdict
-from tune_vae.science.history import EpochReport
+from tune_vae.science.history import EpochReport, Rollback
 from tune_vae.service.journey import Decision, TrialResult, conclusion, history_of
-from tune_vae.service.results import StudyResults, TrialRow
+from tune_vae.service.results import StudyResults
+from tune_vae.service.rows import TrialRow
 from tune_vae.spec.study import StudySpec
 from tune_vae.spec.trial import TrialConfig
-from tune_vae.training.checkpoint import CheckpointStore
+from tune_vae.training.checkpoint import CheckpointStore, try_out
 
 __all__ = ["DataFacts", "Desk", "Ended", "Running", "Snapshot"]
 
 
 @dataclass(frozen=True)
 class DataFacts:
-    """What must be known of the data without loading it: shape, levels and fingerprint."""
+    """What must be known of the data without loading it; see `Splits` and `CollapsePoints`."""
 
     shape: tuple[int, int, int]
     levels: int | None
     digest: str
+    classes: int = 0
+    points: CollapsePoints | None = None
 
 
 @dataclass(frozen=True)
@@ -81,18 +85,31 @@ class Desk:
     Arguments:
         spec: The study.
         facts: Of its data.
+        confirm: Whether only repeats of finalists are given out, and no trials.
+
+    Raises:
+        StorageError: The ledger or the place for checkpoints cannot be used.
+        StudyError: The study was begun with another space or other data.
     """
 
-    def __init__(self, spec: StudySpec, facts: DataFacts) -> None:
+    def __init__(self, spec: StudySpec, facts: DataFacts, *, confirm: bool = False) -> None:
         # Imported here: workers know this class by name only, and need neither library.
         from tune_vae.service.ledger import HEARTBEAT_SECONDS, OptunaLedger
         from tune_vae.service.tracking import MlflowTracker
 
-        self._spec = spec
+        spec.enable_imports()
+        self._spec, self._confirm = spec, confirm
         self._beat_seconds = HEARTBEAT_SECONDS
-        self._store = CheckpointStore(Path(spec.storage.checkpoints), spec.name)
+        # At once, whereas a training waits for a place that does not answer for a while.
+        try_out(spec.storage.checkpoints)
+        self._store = CheckpointStore(spec.storage.checkpoints, spec.name)
         self._ledger = OptunaLedger(
-            spec, shape=facts.shape, levels=facts.levels, digest=facts.digest
+            spec,
+            shape=facts.shape,
+            levels=facts.levels,
+            digest=facts.digest,
+            classes=facts.classes,
+            points=facts.points,
         )
         self._tracker = MlflowTracker(spec, digest=facts.digest, store=self._store)
         self._board = _Board()
@@ -100,23 +117,37 @@ class Desk:
         self._counted = time.monotonic()
         self._closing = threading.Event()
         self._stopping = False
-        self._rows: list[TrialRow] = self._ledger.rows()
+        self._rows: list[TrialRow] = []
+        self._foretold = 0
+        self._look()
         self._mend()
         self._heart = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
         self._heart.start()
 
     def _mend(self) -> None:
-        """Complete the pages of trials whose end was not shown before a kill."""
+        """Complete what is shown of trials that ended just before a kill."""
+        unpublished = self._store.unpublished()
         for row in self._rows:
+            if row.ended and row.trial in unpublished:
+                self._publish(row)
             if row.ended and row.kind == Kind.FAILED.value:
                 self._tracker.fail([row.trial], row.reason)
             elif row.ended:
-                history = history_of(row.config, self._store.last(row.trial))
-                verdict = Verdict(Kind(row.kind), row.reason)
-                if len(history):
-                    result = conclusion(row.config, history, verdict)
-                    result = replace(result, appraisal=row.appraisal)
-                    self._tracker.mend(row.config, result, list(history))
+                self._tracker.mend(row.config, functools.partial(self._end_of, row))
+
+    def _end_of(self, row: TrialRow) -> tuple[TrialResult, list[EpochReport]] | None:
+        """How a trial ended and all its epochs, if its checkpoint is still there."""
+        history = history_of(row.config, self._store.last(row.trial))
+        if not len(history):
+            return None
+        result = conclusion(row.config, history, Verdict(Kind(row.kind), row.reason))
+        return replace(result, appraisal=row.appraisal), list(history)
+
+    def _look(self) -> None:
+        self._rows, self._foretold = self._ledger.rows(), self._ledger.foretold()
+
+    def _publish(self, row: TrialRow) -> None:
+        self._store.publish(row.trial, row.best.epoch if row.best else None)
 
     def ask(self) -> list[TrialConfig] | None:
         """The next pack; None when nothing is left, empty when one must wait.
@@ -124,14 +155,36 @@ class Desk:
         Raises:
             StudyError: The last few trials all broke.
         """
-        if self._stopping or self._out_of_time() or self._results().stalled:
+        if self._stopping:
             return None
-        pack = self._ledger.ask_pack(self._spec.train.pack)
+        pack = self._ask_trials()
+        if pack is None:
+            pack = self._ask_repeats()
         for config in pack or []:
             self._tracker.open(config)
             with self._lock:
                 self._board.running[config.trial] = Running(config, time.time())
         return pack
+
+    def _ask_trials(self) -> list[TrialConfig] | None:
+        if self._confirm or self._out_of_time() or self._results().stalled:
+            return None
+        return self._ledger.ask_pack(self._spec.train.pack)
+
+    def _ask_repeats(self) -> list[TrialConfig] | None:
+        """The same for repeats of the finalists, who are known when no trial runs any more."""
+        if self._spec.budget.seeds == 1:
+            return None
+        with self._lock:
+            here = any(one.config.repeat_of is None for one in self._board.running.values())
+        if here:
+            # Nothing to be polled for: the search asks again when they have ended.
+            return None
+        self._look()
+        results = self._results()
+        if not self._confirm and any(row.state == "running" for row in results.rows):
+            return []
+        return self._ledger.ask_repeats(results.wanted, self._spec.train.pack)
 
     def _out_of_time(self) -> bool:
         hours = self._spec.budget.hours
@@ -167,6 +220,10 @@ class Desk:
         """See `journey.Tracker.log`."""
         self._tracker.log(report, verdict)
 
+    def roll_back(self, trial: int, rollbacks: Sequence[Rollback]) -> None:
+        """See `journey.Tracker.roll_back`."""
+        self._tracker.roll_back(trial, rollbacks)
+
     def conclude(self, result: TrialResult) -> None:
         """See `journey.Tracker.conclude`."""
         self._tracker.conclude(result)
@@ -175,7 +232,13 @@ class Desk:
         """See `journey.Ledger.commit`."""
         before = self._results().winner
         self._ledger.commit(result)
-        self._rows = self._ledger.rows()
+        self._look()
+        for row in self._rows:
+            # Not one that another machine took over and goes on with.
+            if row.trial == result.trial and row.ended:
+                # The next search does it, should the place not answer now.
+                with contextlib.suppress(StorageError):
+                    self._publish(row)
         winner = self._results().winner
         with self._lock:
             running = self._board.running.pop(result.trial, None)
@@ -190,13 +253,17 @@ class Desk:
                     )
                 )
 
+    def attempts(self, trials: Sequence[int]) -> dict[int, int]:
+        """The numbers of these trials' attempts, for those that are still ours to train."""
+        return self._ledger.attempts(trials)
+
     def fail(self, trials: Sequence[int], reason: str, *, again: bool) -> None:
         """A worker broke with these trials; `again` when its process died."""
         with self._lock:
             gone = [self._board.running.pop(trial, None) for trial in trials]
         mine = [one.config.trial for one in gone if one]
         self._ledger.fail(mine, reason, again=again)
-        self._rows = self._ledger.rows()
+        self._look()
         # One that was interrupted too often ends as well.
         for row in self._rows:
             if row.ended and row.trial in mine:
@@ -207,11 +274,14 @@ class Desk:
 
     def has_work(self) -> bool:
         """Whether trials are left that nobody runs or that another machine may yet drop."""
-        self._rows = self._ledger.rows()
-        unended = any(not row.ended for row in self._rows)
-        if self._out_of_time() or self._results().stalled:
+        self._look()
+        results = self._results()
+        if results.pending:
+            return True
+        if self._confirm or self._out_of_time() or results.stalled:
             return False
-        return unended or len(self._rows) < self._spec.budget.trials
+        unended = any(not row.ended for row in results.rows)
+        return unended or len(results.rows) < self._spec.budget.trials
 
     def stop(self) -> None:
         """Give out no more trials."""
@@ -232,15 +302,16 @@ class Desk:
         )
 
     def _results(self) -> StudyResults:
-        spec = self._spec
-        budget = spec.budget
-        return StudyResults(spec.name, spec.objective, budget.trials, self._rows, budget.patience)
+        return StudyResults.of(self._spec, self._rows, foretold=self._foretold)
 
     def close(self, note: str = "") -> bool:
         """Hand over what still runs, finish the pages; whether all of them were finished."""
         self._closing.set()
         self._ledger.release()
         self._ledger.spend(self._uncounted())
+        for finalist in self._results().finalists:
+            if finalist.ended:
+                self._tracker.tag(finalist.row.trial, "seeds", str(finalist))
         if note:
             self._tracker.note(note)
         return self._tracker.close()
@@ -252,4 +323,4 @@ class Desk:
                 self._ledger.beat()
                 self._ledger.spend(self._uncounted())
                 self._counted = time.monotonic()
-                self._rows = self._ledger.rows()
+                self._look()

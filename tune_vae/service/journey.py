@@ -6,16 +6,28 @@ two protocols, so that the whole journey also runs on ten-line fakes.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Protocol
 
 from tune_vae.data import Splits
 from tune_vae.science.health import Limits, Verdict, judge
-from tune_vae.science.history import EpochReport, History
+from tune_vae.science.history import EpochReport, History, Rollback
 from tune_vae.spec.trial import TrialConfig
-from tune_vae.training.checkpoint import CheckpointStore
-from tune_vae.training.trainer import Trainer
+from tune_vae.training.checkpoint import Checkpoint, CheckpointStore
+from tune_vae.training.trainer import Trainer, rollbacks_of
 
-__all__ = ["Decision", "Ledger", "Tracker", "TrialResult", "conclusion", "history_of", "run_pack"]
+__all__ = [
+    "Decision",
+    "Ledger",
+    "Tracker",
+    "TrialResult",
+    "checkpoint_of",
+    "conclusion",
+    "describes",
+    "history_of",
+    "may_roll_back",
+    "roll_back",
+    "run_pack",
+]
 
 
 @dataclass(frozen=True)
@@ -45,6 +57,7 @@ class TrialResult:
         best: The report of that epoch.
         last: Its last report.
         appraisal: Scores of its best epoch's model, by name, if it finished; see `Appraisal`.
+        rollbacks: Losses that it survived.
     """
 
     trial: int
@@ -54,6 +67,7 @@ class TrialResult:
     best: EpochReport | None
     last: EpochReport
     appraisal: Mapping[str, float] = field(default_factory=dict)
+    rollbacks: Sequence[Rollback] = ()
 
 
 class Ledger(Protocol):
@@ -70,7 +84,10 @@ class Tracker(Protocol):
     """Who shows trials to people. Never waits, never fails a trial."""
 
     def log(self, report: EpochReport, verdict: Verdict) -> None:
-        """Show an epoch; one that was shown before is left out."""
+        """Show an epoch and the verdict after it; one that was shown before is left out."""
+
+    def roll_back(self, trial: int, rollbacks: Sequence[Rollback]) -> None:
+        """Show all rollbacks of a trial so far. May be repeated without harm."""
 
     def conclude(self, result: TrialResult) -> None:
         """Show how a trial ended, with its checkpoints."""
@@ -91,6 +108,10 @@ def run_pack(
     A trial with a checkpoint goes on after its last epoch. What was written before a kill is
     written again where it is missing: the checkpoint holds all reports, and both ledger and
     tracker leave out what they know.
+
+    A trial whose loss is lost is rolled back as often as its configuration says: the epoch is
+    run again from the checkpoint before it, at half the learning rate. The ledger never hears of
+    the lost one, and the checkpoint is written first, so that a kill does not make it twice.
     """
     resume = {config.trial: state for config in configs if (state := _own(config, store))}
     trainer = Trainer(
@@ -103,70 +124,108 @@ def run_pack(
     histories = {c.trial: history_of(c, resume.get(c.trial)) for c in configs}
 
     def settle(config: TrialConfig, news: Sequence[EpochReport]) -> None:
-        """Tell of epochs, and let go of a trial that ends with them."""
+        """Tell of the latest epochs, and let go of a trial that ends with them."""
         history = histories[config.trial]
-        verdict = judge(history, limits)
-        decision = ledger.report(history.last, verdict)
+        verdicts = [judge(history.until(report.epoch), limits) for report in news]
+        decision = ledger.report(history.last, verdicts[-1])
         ends = decision.stop or history.finished
         if ends:
             trainer.retire(config.trial)
         if decision.stop and decision.verdict is None:
             # It goes on elsewhere; a word from here would contradict what is written there.
             return
-        for report in news:
+        for report, verdict in zip(news, verdicts, strict=True):
             tracker.log(report, verdict)
         if ends:
-            result = conclusion(config, history, decision.verdict or verdict)
-            best = store.best(config.trial) if result.finished else None
+            result = conclusion(config, history, decision.verdict or verdicts[-1])
+            best = None
+            if result.finished and result.best:
+                best = store.best(config.trial, result.best.epoch)
             if best:
                 result = replace(result, appraisal=trainer.appraise(config.trial, best).known())
             tracker.conclude(result)
             ledger.commit(result)
 
     for config in configs:
-        if histories[config.trial].reports:
-            settle(config, histories[config.trial].reports)
+        history = histories[config.trial]
+        if history.rollbacks:
+            tracker.roll_back(config.trial, history.rollbacks)
+        if history.reports:
+            if history.best is history.last:
+                # A kill may have come between the two files of an epoch.
+                store.save_best(config.trial, resume[config.trial])
+            settle(config, history.reports)
 
     by_trial = {config.trial: config for config in configs}
     for reports in trainer:
         for report in reports:
-            history = histories[report.trial].add(report)
-            state = trainer.state(report.trial) | {"reports": [one.to_dict() for one in history]}
+            config = by_trial[report.trial]
+            if may_roll_back(config, report):
+                state = roll_back(trainer, config, report, store.last_sound(config.trial))
+                store.save_last(config.trial, state)
+                histories[config.trial] = history_of(config, state)
+                tracker.roll_back(config.trial, histories[config.trial].rollbacks)
+                continue
+            history = histories[config.trial].add(report)
+            state = checkpoint_of(trainer, history, config.trial)
+            store.save_last(config.trial, state)
             if history.best is report:
-                store.save_best(report.trial, state)
-            store.save_last(report.trial, state)
-            settle(by_trial[report.trial], [report])
+                store.save_best(config.trial, state)
+            settle(config, [report])
         yield
 
 
-def _own(config: TrialConfig, store: CheckpointStore) -> dict[str, Any] | None:
+def may_roll_back(config: TrialConfig, report: EpochReport) -> bool:
+    """Whether an epoch is one to go back from."""
+    return report.lost and report.rollbacks < config.rollbacks
+
+
+def roll_back(
+    trainer: Trainer, config: TrialConfig, lost: EpochReport, checkpoint: Checkpoint | None
+) -> Checkpoint:
+    """Take a trial back to a checkpoint, or to its beginning if that is None.
+
+    Returns:
+        Its checkpoint there, which knows of the rollback.
+    """
+    trainer.roll_back(lost, checkpoint)
+    return checkpoint_of(trainer, history_of(config, checkpoint), config.trial)
+
+
+def checkpoint_of(trainer: Trainer, history: History, trial: int) -> Checkpoint:
+    """All that is needed to go on with a trial."""
+    return trainer.state(trial) | {"reports": [report.to_dict() for report in history]}
+
+
+def _own(config: TrialConfig, store: CheckpointStore) -> Checkpoint | None:
     """The checkpoint a trial goes on from.
 
     A folder may hold a trial of the same number from a study of the same name whose ledger was
     deleted; going on from that one would mix two trainings.
     """
     checkpoint = store.last(config.trial)
-    if checkpoint and _same(checkpoint["config"], config):
+    if checkpoint and describes(checkpoint["config"], config):
         return checkpoint
     store.discard(config.trial)
     return None
 
 
-def _same(text: str, config: TrialConfig) -> bool:
-    """Whether a checkpoint describes this very trial, also if an earlier version wrote it."""
+def describes(text: str, config: TrialConfig) -> bool:
+    """Whether a checkpoint's text is of this very trial, also if an earlier version wrote it."""
     try:
         return TrialConfig.model_validate_json(text) == config
     except ValueError:
         return False
 
 
-def history_of(config: TrialConfig, checkpoint: dict[str, Any] | None) -> History:
+def history_of(config: TrialConfig, checkpoint: Checkpoint | None) -> History:
     """The history of a trial as its checkpoint holds it, empty without one."""
     history = History(
         epochs=config.epochs,
         values=config.values,
         levels=config.levels,
         objective=config.objective[0] if len(config.objective) == 1 else None,
+        rollbacks=rollbacks_of(checkpoint),
     )
     reports = checkpoint["reports"] if checkpoint else []
     return history.extend(EpochReport.from_dict(report) for report in reports)
@@ -182,4 +241,5 @@ def conclusion(config: TrialConfig, history: History, verdict: Verdict) -> Trial
         values=tuple(best.value(name) for name in config.objective) if best else (),
         best=best,
         last=history.last,
+        rollbacks=history.rollbacks,
     )

@@ -4,24 +4,25 @@ Optuna may take, this is the only file that imports Optuna.
 A trial's number is that of its first row. A row that was interrupted ends as FAIL, and a WAITING
 row takes over its parameters and its number; the two are one trial. Collapsed and diverged
 trials are told as PRUNED, never as FAIL: TPE ignores failed rows and is drawn to where they
-died.
+died. So is a point that is dead by the data's spectrum: it is drawn, told and not trained, and is
+no trial.
+
+Repeats of finalists are rows of a study of their own beside it, `<name>/repeats`, which has no
+sampler: several rows of one point would mislead it, and what it suggests is the same with and
+without them.
 """
 
 import contextlib
 import functools
 import hashlib
 import importlib
-import json
 import math
-import os
-import socket
 import statistics
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import datetime
-from pathlib import Path
+import weakref
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import optuna
@@ -30,25 +31,43 @@ from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.storages import RDBStorage, fail_stale_trials
 from optuna.trial import FrozenTrial, TrialState
 
-from tune_vae.errors import Problem, StorageError, StudyError
+from tune_vae.errors import Problem, StorageError, StudyError, masked
+from tune_vae.science.collapse_point import CollapsePoints
 from tune_vae.science.health import Kind, Verdict
 from tune_vae.science.history import EpochReport
+from tune_vae.service import databases
+from tune_vae.service.foretold import foretold
 from tune_vae.service.journey import Decision, TrialResult
+from tune_vae.service.owner import is_dead, owner
 from tune_vae.service.pareto_pruner import ParetoPruner, is_vector, report_vector, vectors_of
-from tune_vae.service.results import TrialRow
+from tune_vae.service.rows import (
+    TrialRow,
+    firsts,
+    has_rival,
+    is_constant_again,
+    is_foretold,
+    is_interrupted,
+    is_stillborn,
+    is_surplus,
+    origin,
+    plain,
+    table,
+    texts,
+)
 from tune_vae.spec.known_good import known_good
 from tune_vae.spec.source import nearest
 from tune_vae.spec.study import GRAPH_KNOBS, StudySpec
 from tune_vae.spec.trial import TrialConfig
 
-__all__ = ["OptunaLedger", "plugin_problems", "read_rows"]
+__all__ = ["OptunaLedger", "data_digest", "plugin_problems", "read_foretold", "read_rows"]
 
 HEARTBEAT_SECONDS = 15
 GRACE_SECONDS = 90
 PATIENCE_SECONDS = 300
 """How long a running search waits for a database that does not answer."""
-LOCK_SECONDS = 60
-"""How long one request waits for another process to let go of an SQLite file."""
+REDRAWS = 100
+"""How often a point that is foretold dead is drawn again before one is trained all the same."""
+RUNG = "completed_rung_"
 ERRORS_IN_A_ROW = 5
 """After so many trials that broke one after the other, the fault is not in the trials."""
 
@@ -73,7 +92,7 @@ def _patient(
             try:
                 answer = method(self, *args, **options)
             except _DATABASE_ERRORS as error:
-                failure = _unreachable(self._spec.storage.ledger, error)
+                failure = _unreachable(self._spec, error)
                 self.trouble = str(failure)
                 if time.monotonic() + wait > deadline:
                     raise failure from error
@@ -91,7 +110,8 @@ class OptunaLedger:
 
     Arguments:
         spec: The study.
-        shape, levels, digest: Of its data. A study goes on with the data it began with.
+        shape, levels, digest, classes: Of its data. A study goes on with the data it began with.
+        points: Beyond which KL weights its data leave no latent alive; None if not known.
 
     Raises:
         StorageError: The storage cannot be opened.
@@ -99,42 +119,65 @@ class OptunaLedger:
     """
 
     def __init__(
-        self, spec: StudySpec, *, shape: tuple[int, int, int], levels: int | None, digest: str
+        self,
+        spec: StudySpec,
+        *,
+        shape: tuple[int, int, int],
+        levels: int | None,
+        digest: str,
+        classes: int = 0,
+        points: CollapsePoints | None = None,
     ) -> None:
-        self._spec = spec
-        self._shape, self._levels = shape, levels
+        self._spec, self._points = spec, points
+        self._shape, self._levels, self._classes = shape, levels, classes
         self._live: dict[int, optuna.Trial] = {}
         self._spare: list[TrialConfig] = []
         self._faults: list[str] = []
         self._lock = threading.RLock()
         self.trouble = ""
-        self._owner = _owner()
+        self._owner = owner()
         self._storage, self._study = _open(spec)
-        self._agree("space", spec.space_digest(), "search space, epochs, seed or objective")
-        self._agree("data", digest, "data set")
-        self._study.set_user_attr("study_file", spec.text)
+        self._repeats = _repeats_of(spec, self._storage)
+        self._agree(digest)
+        self._study.set_user_attr("study_file", masked(spec.text))
         self._enqueue_known_good()
 
-    def _agree(self, key: str, mine: str, what: str) -> None:
-        theirs = self._study.user_attrs.get(key)
-        if theirs is None:
-            self._study.set_user_attr(key, mine)
-        elif theirs != mine:
-            raise StudyError(
-                f"study `{self._spec.name}` was begun with another {what}. Give this one a new "
-                "name (`study:`), or restore what it was; budget, storage and resources may "
-                "change freely."
+    def _agree(self, data: str) -> None:
+        """Refuse to mix trials that could not be compared.
+
+        Raises:
+            StudyError: With every setting that differs from what the study was begun with.
+        """
+        mine = {"space": self._spec.space_digest(), "data": data}
+        theirs = self._study.user_attrs
+        if theirs.get("space", mine["space"]) != mine["space"]:
+            raise self._refusal(_differences(theirs.get("content"), self._spec.space_content()))
+        if theirs.get("data", data) != data:
+            raise self._refusal(
+                f"contents of the data set, by fingerprint: {theirs['data']} → {data}"
             )
+        # Studies that earlier versions began have no content yet.
+        for key, value in (mine | {"content": self._spec.space_content()}).items():
+            if key not in theirs:
+                self._study.set_user_attr(key, value)
+
+    def _refusal(self, differences: str) -> StudyError:
+        return StudyError(
+            f"study `{self._spec.name}` was begun with something else, and its trials could not "
+            f"be compared with new ones: {differences}. Restore what it was, or begin a new study "
+            f"with the file as it is: tune-vae search {self._spec.file} --fork NEW-NAME. Budget, "
+            "health, storage, resources, sampler and pruner may change freely."
+        )
 
     def _enqueue_known_good(self) -> None:
         """Let constants of the literature be the first trials of a study that has none yet.
 
-        Two processes that begin it at the same moment may both do so; see `_is_repeated`.
+        Two processes that begin it at the same moment may both do so; see `is_constant_again`.
         """
         rows = self._rows()
         if any("config" in row.user_attrs for row in rows):
             return
-        there = {row.user_attrs.get("known_good") for row in rows if not _is_stillborn(row)}
+        there = {row.user_attrs.get("known_good") for row in rows if not is_stillborn(row)}
         constants = known_good(self._spec, values=math.prod(self._shape))
         for name, parameters in constants[: self._spec.budget.trials]:
             if name not in there:
@@ -156,11 +199,9 @@ class OptunaLedger:
             self._stop_if_all_break()
             rows = self._rows()
             waiting = any(row.state is TrialState.WAITING for row in rows)
-            left = self._spec.budget.trials - len(_firsts(rows))
+            left = self._spec.budget.trials - len(firsts(rows))
             if not waiting and left <= 0:
-                mine = {trial.number for trial in self._live.values()}
-                running = {row.number for row in rows if row.state is TrialState.RUNNING}
-                return [] if running - mine else None
+                return [] if self._runs_elsewhere(rows) else None
             first = self._ask({})
             if first is None:
                 return []
@@ -175,49 +216,155 @@ class OptunaLedger:
                 (self._spare if alone_too else pack).append(config)
             return pack
 
+    def _runs_elsewhere(self, rows: Sequence[FrozenTrial]) -> bool:
+        running = {row._trial_id for row in rows if row.state is TrialState.RUNNING}
+        return bool(running - self._mine)
+
+    @property
+    def _mine(self) -> set[int]:
+        """Optuna's numbers of the rows that run here, which are unique over all studies."""
+        return {trial._trial_id for trial in self._live.values()}
+
+    def ask_repeats(self, wanted: Sequence[TrialConfig], size: int) -> list[TrialConfig] | None:
+        """Up to `size` repeats of one finalist to run now; None when nothing is left to give out.
+
+        An empty list means that what is left runs on another machine, which may yet drop it.
+
+        Arguments:
+            wanted: Every repeat there shall be; those that ended, wait or run are known by their
+                numbers.
+            size: Most trials of the pack.
+        """
+        with self._lock:
+            if self._repeats is None:
+                # Another machine may have begun with it.
+                self._repeats = _repeats_of(self._spec, self._storage)
+            self._recover()
+            rows = self._repeat_rows()
+            begun = {origin(row) for row in rows}
+            waiting = {origin(row) for row in rows if row.state is TrialState.WAITING}
+            free = [one for one in wanted if one.trial in waiting or one.trial not in begun]
+            pack: list[TrialConfig] = []
+            for config in free:
+                fits = not pack or config.repeat_of == pack[0].repeat_of
+                if fits and len(pack) < size and self._begin_repeat(config):
+                    pack.append(config)
+            numbers = {config.trial for config in wanted}
+            left = [row for row in self._repeat_rows() if origin(row) in numbers]
+            return pack if pack or self._runs_elsewhere(left) else None
+
+    @_patient
+    def _begin_repeat(self, config: TrialConfig) -> bool:
+        """Take the row of a repeat, adding it where there is none; False if another was faster."""
+        if not any(origin(row) == config.trial for row in self._repeat_rows()):
+            self._add_repeat(config)
+        return any(
+            self._take_repeat(row)
+            for row in self._repeat_rows()
+            if origin(row) == config.trial and row.state is TrialState.WAITING
+        )
+
+    def _add_repeat(self, config: TrialConfig) -> None:
+        # Two processes may both do so; see `has_rival`.
+        (finalist,) = (row for row in self._rows() if row.number == config.repeat_of)
+        repeats = self._repeats or _repeats_of(self._spec, self._storage, create=True)
+        assert repeats is not None
+        repeats.add_trial(
+            optuna.create_trial(
+                state=TrialState.WAITING,
+                params=finalist.params,
+                distributions=finalist.distributions,
+                user_attrs={"config": config.model_dump_json()},
+            )
+        )
+        self._repeats = repeats
+
+    def _take_repeat(self, row: FrozenTrial) -> bool:
+        assert self._repeats is not None
+        try:
+            taken = self._storage.set_trial_state_values(row._trial_id, TrialState.RUNNING)
+        except UpdateFinishedTrialError:
+            return False
+        if not taken:
+            return False
+        self._lease(trial := optuna.Trial(self._repeats, row._trial_id))
+        if has_rival(row, self._repeat_rows()):
+            self._drop(trial)
+            return False
+        self._live[origin(row)] = trial
+        return True
+
+    def _lease(self, trial: optuna.Trial) -> None:
+        # Beat at once: a row without a beat is never found stale.
+        self._storage.record_heartbeat(trial._trial_id)
+        trial.set_user_attr("owner", self._owner)
+
+    def _drop(self, trial: optuna.Trial) -> None:
+        """End a row that is one too many."""
+        trial.set_user_attr("surplus", True)
+        self._tell(trial, state=TrialState.FAIL)
+
     @_patient
     def _ask(self, fixed: dict[str, Any]) -> tuple[TrialConfig, dict[str, Any], bool] | None:
         """One trial, with the parameters in `fixed` held, and whether it needs a pack of its own.
 
         None if another machine was faster.
         """
-        # Rows that wait were not drawn yet.
-        drawn = sum(row.state is not TrialState.WAITING for row in self._rows())
-        self._study.sampler = self._sampler(drawn, fixed)
-        with _quiet():
-            trial = self._study.ask()
-        # Beat at once: a row without a beat is never found stale.
-        self._storage.record_heartbeat(trial._trial_id)
-        trial.set_user_attr("owner", self._owner)
-        rows = self._rows()
-        row = rows[trial.number]
-        resumed = "config" in row.user_attrs
-        constant = row.user_attrs.get("known_good", "")
-        one_too_many = (
-            _has_rival(row, rows)
-            if resumed
-            else self._exceeds_budget(row, rows) or _is_repeated(row, rows)
-        )
-        if one_too_many:
-            trial.set_user_attr("surplus", True)
-            self._tell(trial, state=TrialState.FAIL)
-            return None
-        config = (
-            TrialConfig.model_validate_json(row.user_attrs["config"])
-            if resumed
-            else self._draw(trial, constant)
-        )
+        for redraws in range(REDRAWS + 1):
+            taken = self._take_next(fixed)
+            if taken is None:
+                return None
+            trial, attrs = taken
+            config = self._config_of(trial, attrs, foretell=redraws < REDRAWS)
+            if config:
+                break
+        assert config is not None
         self._live[config.trial] = trial
         graph = {
             name: value
             for name, value in trial.params.items()
             if name.split(".")[0] in GRAPH_KNOBS
         }
-        return config, graph, resumed or bool(constant)
+        return config, graph, "config" in attrs or "known_good" in attrs
+
+    def _take_next(self, fixed: dict[str, Any]) -> tuple[optuna.Trial, dict[str, Any]] | None:
+        """A row that waits or a new one, and what was known of it; None if it was one too many."""
+        # Rows that wait were not drawn yet.
+        drawn = sum(row.state is not TrialState.WAITING for row in self._rows())
+        self._study.sampler = self._sampler(drawn, fixed)
+        with _quiet():
+            trial = self._study.ask()
+        self._lease(trial)
+        rows = self._rows()
+        row = rows[trial.number]
+        one_too_many = (
+            has_rival(row, rows)
+            if "config" in row.user_attrs
+            else self._exceeds_budget(row, rows) or is_constant_again(row, rows)
+        )
+        if one_too_many:
+            self._drop(trial)
+            return None
+        return trial, dict(row.user_attrs)
+
+    def _config_of(
+        self, trial: optuna.Trial, attrs: dict[str, Any], *, foretell: bool
+    ) -> TrialConfig | None:
+        """What a row is to train; None if it is not worth it."""
+        if "config" in attrs:
+            return TrialConfig.model_validate_json(attrs["config"])
+        constant = attrs.get("known_good", "")
+        config = self._draw(trial, constant)
+        dead = self._foretold(config) if foretell and not constant else ""
+        if dead:
+            self._pass_over(trial, dead)
+            return None
+        trial.set_user_attr("config", config.model_dump_json())
+        return config
 
     def _exceeds_budget(self, row: FrozenTrial, rows: list[FrozenTrial]) -> bool:
         """Whether another machine asked for the last trial of the budget at the same moment."""
-        earlier = [first for first in _firsts(rows) if first.number < row.number]
+        earlier = [first for first in firsts(rows) if first.number < row.number]
         return len(earlier) >= self._spec.budget.trials
 
     def _draw(self, trial: optuna.Trial, constant: str) -> TrialConfig:
@@ -235,16 +382,29 @@ class OptunaLedger:
             self._tell(trial, state=TrialState.FAIL)
             name = next(iter(self._spec.sampler))
             raise StudyError(f"sampler `{name}` cannot search this space: {error}") from error
-        config = TrialConfig.of(
+        return TrialConfig.of(
             self._spec,
             drawn,
             trial=trial.number,
             shape=self._shape,
             levels=self._levels,
+            classes=self._classes,
             known_good=constant,
         )
-        trial.set_user_attr("config", config.model_dump_json())
-        return config
+
+    def _foretold(self, config: TrialConfig) -> str:
+        """Why a new configuration need not be trained; empty if it must be."""
+        sampler = self._sampler(0, {})
+        if isinstance(sampler, optuna.samplers.GridSampler | optuna.samplers.BruteForceSampler):
+            # Who asks for every point of a finite space shall have it.
+            return ""
+        return foretold(config, self._points, factor=self._spec.health.foretold)
+
+    def _pass_over(self, trial: optuna.Trial, reason: str) -> None:
+        """Tell the sampler of a point that is not trained."""
+        trial.set_constraint(Kind.NEVER_FORMED.value, 1.0)
+        trial.set_user_attr("foretold", reason)
+        self._tell(trial, state=TrialState.PRUNED)
 
     def _sampler(self, rows: int, fixed: dict[str, Any]) -> optuna.samplers.BaseSampler:
         # A fresh sampler with a seed of (study, rows): one that were made again with the same
@@ -263,6 +423,15 @@ class OptunaLedger:
             sampler = made(f"{self._spec.train.seed}")
         with _quiet():
             return optuna.samplers.PartialFixedSampler(fixed, sampler) if fixed else sampler
+
+    def attempts(self, trials: Sequence[int]) -> dict[int, int]:
+        """Numbers of the rows that train these trials, without those that run here no longer.
+
+        Whoever takes a trial over has a later row, and so a higher number: what is written under
+        it cannot be taken for the work of a process that wakes up afterwards.
+        """
+        with self._lock:
+            return {trial: self._live[trial].number for trial in trials if trial in self._live}
 
     @_patient
     def report(self, report: EpochReport, verdict: Verdict) -> Decision:
@@ -294,7 +463,8 @@ class OptunaLedger:
             return Decision()
         elif report.epoch not in known.intermediate_values:
             trial.report(values[0], report.epoch)
-        if report.epoch >= self._spec.train.epochs:
+        # A mean over the repeats that no pruner stopped would be too good.
+        if report.epoch >= self._spec.train.epochs or trial.study is self._repeats:
             return Decision()
         mine = self._storage.get_trial(trial._trial_id)
         if not self._study.pruner.prune(self._study, mine):
@@ -350,8 +520,8 @@ class OptunaLedger:
         trial.set_user_attr("reason", result.verdict.reason)
         for name, report in (("best", result.best), ("last", result.last)):
             if report:
-                trial.set_user_attr(name, _plain(report))
-        trial.set_user_attr("appraisal", _texts(result.appraisal))
+                trial.set_user_attr(name, plain(report))
+        trial.set_user_attr("appraisal", texts(result.appraisal))
         if kind.infeasible:
             trial.set_constraint(kind.value, 1.0)
         whole = len(result.values) == len(self._spec.objective)
@@ -368,7 +538,7 @@ class OptunaLedger:
         state: TrialState | None = None,
     ) -> None:
         try:
-            self._study.tell(trial, values, state)
+            trial.study.tell(trial, values, state)
         except RuntimeError:
             # Samplers of finite spaces call `Study.stop` after the last point, which Optuna
             # refuses outside of its own loop; by then it has written the state. Here the budget
@@ -387,7 +557,8 @@ class OptunaLedger:
 
     def _fail(self, trial: optuna.Trial, reason: str, *, again: bool) -> None:
         if again:
-            self._requeue(self._storage.get_trial(trial._trial_id), reason)
+            row = self._storage.get_trial(trial._trial_id)
+            self._requeue(trial.study, row, reason)
             return
         try:
             trial.set_user_attr("verdict", Kind.FAILED.value)
@@ -428,61 +599,71 @@ class OptunaLedger:
 
     @_patient
     def rows(self) -> list[TrialRow]:
-        """Every trial of the study once, in the order of their numbers."""
+        """Every trial of the study once, in the order of their numbers; then the repeats."""
         with self._lock:
-            return _table(self._rows())
+            return table(self._rows()) + table(self._repeat_rows())
+
+    @_patient
+    def foretold(self) -> int:
+        """How many points were drawn and not trained; see `foretold`."""
+        with self._lock:
+            return sum(map(is_foretold, self._rows()))
 
     def _rows(self) -> list[FrozenTrial]:
         return self._study.get_trials(deepcopy=False)
+
+    def _repeat_rows(self) -> list[FrozenTrial]:
+        return self._repeats.get_trials(deepcopy=False) if self._repeats else []
 
     @_patient
     def _recover(self) -> None:
         """Take over what dead processes left, here or on another machine."""
         # Whoever wakes from a sleep must not take its own trials for a dead machine's.
         self.beat()
-        self._start_missing_beats()
-        rows = self._rows()
-        mine = {trial.number for trial in self._live.values()}
-        for row in rows:
-            if row.state is not TrialState.RUNNING or row.number in mine:
-                continue
-            if _owner_is_dead(row.user_attrs.get("owner", "")):
-                self._requeue(row, "its process died")
-        # On other machines only silence tells.
-        with _quiet():
-            fail_stale_trials(self._study)
-        self._mend_lineages()
+        for study in filter(None, (self._study, self._repeats)):
+            self._start_missing_beats(study)
+            for row in study.get_trials(deepcopy=False):
+                if row.state is not TrialState.RUNNING or row._trial_id in self._mine:
+                    continue
+                if is_dead(row.user_attrs.get("owner", "")):
+                    self._requeue(study, row, "its process died")
+            # On other machines only silence tells.
+            with _quiet():
+                fail_stale_trials(study)
+            self._mend_lineages(study)
 
-    def _start_missing_beats(self) -> None:
+    def _start_missing_beats(self, study: optuna.Study) -> None:
         """A row whose process died between asking and its first beat would never be stale."""
         query = sqlalchemy.text(
             "SELECT t.trial_id FROM trials t LEFT JOIN trial_heartbeats h ON h.trial_id = "
             "t.trial_id WHERE t.study_id = :study AND t.state = 'RUNNING' AND h.trial_id IS NULL"
         )
         with self._storage.engine.connect() as connection:
-            silent = connection.execute(query, {"study": self._study._study_id}).scalars().all()
+            silent = connection.execute(query, {"study": study._study_id}).scalars().all()
         for trial_id in silent:
             self._storage.record_heartbeat(trial_id)
 
-    def _requeue(self, row: FrozenTrial, reason: str) -> None:
+    def _requeue(self, study: optuna.Study, row: FrozenTrial, reason: str) -> None:
         """End an interrupted row and let a WAITING row take over its trial."""
         try:
             self._storage.set_trial_user_attr(row._trial_id, "interrupted", reason)
-            self._storage.set_trial_state_values(row._trial_id, TrialState.FAIL)
+            # What was passed over needs but the end that its process had no time to tell.
+            end = TrialState.PRUNED if is_foretold(row) else TrialState.FAIL
+            self._storage.set_trial_state_values(row._trial_id, end)
         except UpdateFinishedTrialError:
             return
         # Read anew: what was known of the row is from before its end.
-        self._succeed(self._storage.get_trial(row._trial_id))
+        self._succeed(study, self._storage.get_trial(row._trial_id))
 
-    def _mend_lineages(self) -> None:
+    def _mend_lineages(self, study: optuna.Study) -> None:
         """Give each interrupted row the successor that its process had no time to add."""
-        rows = self._rows()
-        newest = {_origin(row): row.number for row in rows if not _is_surplus(row)}
+        rows = study.get_trials(deepcopy=False)
+        newest = {origin(row): row.number for row in rows if not is_surplus(row)}
         for row in rows:
-            if _is_interrupted(row) and newest[_origin(row)] == row.number:
-                self._succeed(row)
+            if is_interrupted(row) and newest[origin(row)] == row.number:
+                self._succeed(study, row)
 
-    def _succeed(self, row: FrozenTrial) -> None:
+    def _succeed(self, study: optuna.Study, row: FrozenTrial) -> None:
         """Add the row that goes on with an interrupted one.
 
         A trial that its interruptions never let finish an epoch may be what breaks its worker;
@@ -500,18 +681,22 @@ class OptunaLedger:
             "begun": epoch,
             "idle": idle,
         } | {key: value for key, value in attrs.items() if is_vector(key)}
+        # What a pruner of Optuna noted at its rungs; without it, the trial would be judged there
+        # again by what it has become since.
+        rungs = {key: value for key, value in row.system_attrs.items() if key.startswith(RUNG)}
         given_up = idle > self._spec.budget.retries
         if given_up:
             last = attrs.get("interrupted", "its machine fell silent")
             reason = f"interrupted {idle} times without finishing an epoch: {last}"
             self._faults.append(reason)
             kept |= {"verdict": Kind.FAILED.value, "reason": reason}
-        self._study.add_trial(
+        study.add_trial(
             optuna.create_trial(
                 state=TrialState.FAIL if given_up else TrialState.WAITING,
                 params=row.params,
                 distributions=row.distributions,
                 user_attrs=kept,
+                system_attrs=rungs,
                 intermediate_values=row.intermediate_values,
             )
         )
@@ -546,18 +731,47 @@ def read_rows(spec: StudySpec) -> list[TrialRow] | None:
     Raises:
         StorageError: The storage cannot be opened.
     """
+
+    def trials(storage: RDBStorage, study: optuna.Study) -> list[TrialRow]:
+        repeats = _repeats_of(spec, storage)
+        both = [study, repeats] if repeats else [study]
+        return [trial for one in both for trial in table(one.get_trials(deepcopy=False))]
+
+    return _look(spec, trials)
+
+
+def read_foretold(spec: StudySpec) -> int:
+    """How many points of a study were drawn and not trained, without joining it.
+
+    Raises:
+        StorageError: The storage cannot be opened.
+    """
+    return (
+        _look(spec, lambda _, study: sum(map(is_foretold, study.get_trials(deepcopy=False)))) or 0
+    )
+
+
+def data_digest(spec: StudySpec) -> str | None:
+    """Fingerprint of the data that a study was begun with; None when it never was.
+
+    Raises:
+        StorageError: The storage cannot be opened.
+    """
+    return _look(spec, lambda storage, study: study.user_attrs.get("data"))
+
+
+def _look(spec: StudySpec, at: Callable[[RDBStorage, optuna.Study], _T]) -> _T | None:
     try:
-        file = _sqlite_file(spec.storage.ledger)
-        if file is not None and not file.exists():
+        # Optuna would create what is missing, and disturb a search that is creating it; this is
+        # the last of its tables.
+        if not databases.has_table(spec.storage.ledger, "alembic_version"):
             return None
-        study = optuna.load_study(
-            study_name=spec.name, storage=_storage(spec.storage.ledger), sampler=None
-        )
-        return _table(study.get_trials(deepcopy=False))
+        storage = _storage(spec.storage.ledger)
+        return at(storage, optuna.load_study(study_name=spec.name, storage=storage))
     except KeyError:
         return None
     except (*_DATABASE_ERRORS, ImportError, ValueError) as error:
-        raise _unreachable(spec.storage.ledger, error) from error
+        raise _unreachable(spec, error) from None
 
 
 def plugin_problems(spec: StudySpec) -> list[Problem]:
@@ -645,7 +859,7 @@ def _plugin(package: Any, kind: str, ref: dict[str, Any], **extra: Any) -> Any:
 def _open(spec: StudySpec) -> tuple[RDBStorage, optuna.Study]:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     url = spec.storage.ledger
-    _reach(url)
+    databases.reach(url, "storage.ledger")
     # Two processes that create the tables of a new database at the same moment disturb each
     # other; the second finds them when it tries again.
     for attempt in range(5):
@@ -663,81 +877,44 @@ def _open(spec: StudySpec) -> tuple[RDBStorage, optuna.Study]:
             time.sleep(0.3 * 2**attempt)
         else:
             return storage, study
-    raise _unreachable(url, failure) from failure
+    raise _unreachable(spec, failure) from None
 
 
-def _reach(url: str) -> None:
-    """Connect once, so that a database which is not there is told at once.
-
-    Raises:
-        StorageError: It is not, or the URL is none.
-    """
+def _repeats_of(
+    spec: StudySpec, storage: RDBStorage, *, create: bool = False
+) -> optuna.Study | None:
+    """The study of the repeats beside a study, which exists once one was asked for."""
+    # Never asked: what a repeat is made of comes with its row. A slash is in no study's name.
+    sampler, name = optuna.samplers.RandomSampler(), f"{spec.name}/repeats"
+    if create:
+        return optuna.create_study(
+            storage=storage,
+            study_name=name,
+            load_if_exists=True,
+            directions=["minimize"] * len(spec.objective),
+            sampler=sampler,
+        )
     try:
-        file = _sqlite_file(url)
-        if file is not None:
-            file.parent.mkdir(parents=True, exist_ok=True)
-        engine = sqlalchemy.create_engine(url, connect_args=_connect_args(url))
-        with engine.connect() as connection:
-            connection.exec_driver_sql("PRAGMA schema_version" if file else "SELECT 1")
-        engine.dispose()
-    except (*_DATABASE_ERRORS, ImportError, OSError, ValueError) as error:
-        raise _unreachable(url, error) from error
-
-
-def _connect_args(url: str) -> dict[str, Any]:
-    backend = sqlalchemy.engine.make_url(url).get_backend_name()
-    return {"timeout": LOCK_SECONDS} if backend == "sqlite" else {}
+        return optuna.load_study(study_name=name, storage=storage, sampler=sampler)
+    except KeyError:
+        return None
 
 
 def _storage(url: str) -> RDBStorage:
-    backend = sqlalchemy.engine.make_url(url).get_backend_name()
-    sqlite = backend == "sqlite"
     with _quiet():
         storage = RDBStorage(
             url,
-            engine_kwargs={"connect_args": _connect_args(url), "pool_pre_ping": not sqlite},
+            engine_kwargs={
+                "connect_args": databases.connect_args(url),
+                "pool_pre_ping": databases.sqlite_file(url) is None,
+            },
             heartbeat_interval=HEARTBEAT_SECONDS,
             grace_period=GRACE_SECONDS,
         )
-    if sqlite:
-        _make_transactions_real(storage.engine)
-    elif backend == "postgresql":
-        _count_in_utc(storage.engine)
+    databases.configure(storage.engine)
+    # Servers count connections, and Optuna closes none.
+    weakref.finalize(storage, storage.engine.dispose)
     return storage
-
-
-def _count_in_utc(engine: sqlalchemy.Engine) -> None:
-    """Let machines of different time zones compare beats, which Optuna stores without a zone."""
-
-    @sqlalchemy.event.listens_for(engine, "connect")
-    def _configure(connection: Any, _: object) -> None:
-        with contextlib.closing(connection.cursor()) as cursor:
-            cursor.execute("SET TIME ZONE 'UTC'")
-        connection.commit()
-
-    engine.dispose()
-
-
-def _make_transactions_real(engine: sqlalchemy.Engine) -> None:
-    """Let SQLite keep what Optuna takes for granted: that reading and writing are one act.
-
-    Python's driver begins a transaction only when it writes, so two processes could both read
-    that a trial waits and both take it.
-    """
-
-    @sqlalchemy.event.listens_for(engine, "connect")
-    def _configure(connection: Any, _: object) -> None:
-        connection.isolation_level = None
-        # Readers do not block the writer, and a commit needs no flush of the disk: a kill of
-        # the process loses nothing, a power cut at most the newest commits, never the file.
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=NORMAL")
-
-    @sqlalchemy.event.listens_for(engine, "begin")
-    def _begin(connection: sqlalchemy.Connection) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-    engine.dispose()
 
 
 @contextlib.contextmanager
@@ -752,170 +929,17 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-def _sqlite_file(url: str) -> Path | None:
-    parsed = sqlalchemy.engine.make_url(url)
-    if parsed.get_backend_name() != "sqlite" or not parsed.database:
-        return None
-    return Path(parsed.database)
+def _unreachable(spec: StudySpec, error: Exception) -> StorageError:
+    return databases.unreachable(spec.storage.ledger, "storage.ledger", error)
 
 
-def _unreachable(url: str, error: Exception) -> StorageError:
-    try:
-        shown = sqlalchemy.engine.make_url(url).render_as_string(hide_password=True)
-    except (sqlalchemy.exc.ArgumentError, ValueError):
-        # Not shown: what cannot be parsed may hold a password anywhere.
-        return StorageError(
-            "cannot open the ledger: `storage.ledger` is no database URL. Write it as "
-            "`sqlite:///folder/file.db` or `postgresql://user:password@host/database`."
-        )
-    reason = str(getattr(error, "orig", None) or error.__cause__ or error).splitlines()[0]
-    if isinstance(error, ImportError):
-        reason += "; install the driver of this database"
-    return StorageError(
-        f"cannot open the ledger {shown}: {reason}. Check `storage.ledger`, and that the "
-        "database runs and can be written."
-    )
-
-
-def _owner() -> str:
-    """Host, process and its start: enough to know later whether that process is gone."""
-    return f"{socket.gethostname()} {os.getpid()} {_process_start(os.getpid())}"
-
-
-def _owner_is_dead(owner: str) -> bool:
-    """Whether an owner was a process of this machine that no longer runs."""
-    host, _, process = owner.partition(" ")
-    if host != socket.gethostname():
-        return False
-    pid, _, start = process.partition(" ")
-    return _process_start(int(pid)) != start
-
-
-def _process_start(pid: int) -> str:
-    """When a process began, as text that no later process of the same number shares."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        if Path("/proc/self/stat").exists():
-            return "gone"
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return "gone"
-        except OSError:
-            return "running"
-        return "running"
-    fields = stat.rpartition(")")[2].split()
-    return "gone" if fields[0] in "ZX" else fields[19]
-
-
-def _origin(row: FrozenTrial) -> int:
-    """The number of the trial that a row belongs to."""
-    config = row.user_attrs.get("config")
-    return int(json.loads(config)["trial"]) if config else row.number
-
-
-def _firsts(rows: list[FrozenTrial]) -> list[FrozenTrial]:
-    """The first row of each trial: what the budget counts."""
-    return [
-        row
-        for row in rows
-        if _origin(row) == row.number and not _is_surplus(row) and not _is_stillborn(row)
+def _differences(theirs: dict[str, str] | None, mine: dict[str, str]) -> str:
+    """The settings that changed, each as `place: old → new`."""
+    if theirs is None:
+        return "another search space, epochs, seed or objective"
+    places = [place for place in theirs | mine if theirs.get(place) != mine.get(place)]
+    changes = [
+        f"{place}: {theirs.get(place, 'the default')} → {mine.get(place, 'the default')}"
+        for place in places
     ]
-
-
-def _is_surplus(row: FrozenTrial) -> bool:
-    """Whether a row was one too many, because two processes acted at the same moment."""
-    return bool(row.user_attrs.get("surplus"))
-
-
-def _is_stillborn(row: FrozenTrial) -> bool:
-    return row.state is TrialState.FAIL and "config" not in row.user_attrs
-
-
-def _is_interrupted(row: FrozenTrial) -> bool:
-    """Whether a row ended without ending its trial.
-
-    A verdict alone does not tell: it is written before the row's end, and a kill may come between.
-    """
-    broke = row.user_attrs.get("verdict") == Kind.FAILED.value
-    ends_trial = broke or _is_surplus(row) or _is_stillborn(row)
-    return row.state is TrialState.FAIL and not ends_trial
-
-
-def _has_rival(row: FrozenTrial, rows: list[FrozenTrial]) -> bool:
-    """Whether an earlier row goes on with the same trial: two processes mended one lineage."""
-    return any(
-        _origin(other) == _origin(row) and not _is_interrupted(other) and not _is_surplus(other)
-        for other in rows[: row.number]
-    )
-
-
-def _is_repeated(row: FrozenTrial, rows: list[FrozenTrial]) -> bool:
-    """Whether an earlier row tries the same constant: two processes began the study at once."""
-    constant = row.user_attrs.get("known_good")
-    return constant is not None and any(
-        other.user_attrs.get("known_good") == constant
-        and not _is_surplus(other)
-        and not _is_stillborn(other)
-        for other in rows[: row.number]
-    )
-
-
-def _table(rows: list[FrozenTrial]) -> list[TrialRow]:
-    newest: dict[int, FrozenTrial] = {}
-    for row in rows:
-        if "config" in row.user_attrs and not _is_surplus(row):
-            newest[_origin(row)] = row
-    return [_row(newest[number]) for number in sorted(newest)]
-
-
-def _row(row: FrozenTrial) -> TrialRow:
-    attrs = row.user_attrs
-    ended = row.state.is_finished() and not _is_interrupted(row)
-    state = "ended" if ended else "running" if row.state is TrialState.RUNNING else "waiting"
-    return TrialRow(
-        config=TrialConfig.model_validate_json(attrs["config"]),
-        state=state,
-        finished=row.state is TrialState.COMPLETE,
-        kind=attrs.get("verdict", ""),
-        reason=attrs.get("reason", ""),
-        values=tuple(row.values) if row.state is TrialState.COMPLETE else (),
-        best=_report(attrs.get("best")),
-        last=_report(attrs.get("last")),
-        appraisal={key: float(text) for key, text in attrs.get("appraisal", {}).items()},
-        epoch=int(attrs.get("epoch", 0)),
-        attempts=int(attrs.get("attempts", 1)),
-        owner=attrs.get("owner", "").partition(" ")[0],
-        started=_seconds(row.datetime_start),
-        ended_at=_seconds(row.datetime_complete),
-    )
-
-
-def _seconds(moment: datetime | None) -> float | None:
-    return moment.timestamp() if moment else None
-
-
-def _texts(numbers: Mapping[str, float]) -> dict[str, str]:
-    """Numbers as JSON can hold them, finite or not."""
-    return {key: repr(value) for key, value in numbers.items()}
-
-
-def _plain(report: EpochReport) -> dict[str, Any]:
-    """A report as JSON can hold it: numbers that are not finite become text."""
-    values = report.to_dict()
-    return {
-        key: str(value) if isinstance(value, float) and not math.isfinite(value) else value
-        for key, value in values.items()
-        if key != "rate_per_latent_nats"
-    } | {"rate_per_latent_nats": [str(rate) for rate in report.rate_per_latent_nats]}
-
-
-def _report(values: dict[str, Any] | None) -> EpochReport | None:
-    if not values:
-        return None
-    numbers = {
-        key: float(value) if isinstance(value, str) else value for key, value in values.items()
-    }
-    numbers["rate_per_latent_nats"] = [float(rate) for rate in values["rate_per_latent_nats"]]
-    return EpochReport.from_dict(numbers)
+    return "; ".join(changes) or "a number, in a digit that is not shown"

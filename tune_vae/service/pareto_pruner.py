@@ -49,11 +49,12 @@ def vectors_of(trial: FrozenTrial) -> dict[int, tuple[float, ...]]:
 class ParetoPruner(optuna.pruners.BasePruner):
     r"""Successive halving by Pareto rank.
 
-    A trial is judged at the rungs :math:`r, r\eta, r\eta^2, \dots` only, each time against all
-    trials that reported at the very same step; one that reported nothing there, as during a
-    warm-up, is not judged there. Vectors are ordered by non-dominated sorting, and within a
-    front by an epsilon net, so that the ones which are kept lie far apart. The best
-    :math:`1/\eta` go on, and the first front always does: nothing that was seen beats it.
+    A trial is judged at the rungs :math:`r, r\eta, r\eta^2, \dots` only. At a rung each trial
+    counts with the first vector that it reported there or later; so one that had nothing to
+    report before, as during a warm-up, is judged when it reports, at the last rung it has passed.
+    Vectors are ordered by non-dominated sorting, and within a front by an epsilon net, so that
+    the ones which are kept lie far apart. The best :math:`1/\eta` go on, and the first front
+    always does: nothing that was seen beats it.
     Like all asynchronous halving it waits for nobody, so that early trials pass easily.
 
     A value that is NaN is worse than every number. Failed trials are compared with nothing.
@@ -109,26 +110,45 @@ class ParetoPruner(optuna.pruners.BasePruner):
 
     def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
         """Whether a trial that just reported should end. See `optuna.pruners.BasePruner`."""
-        step = max(vectors_of(trial), default=0)
-        if not self._is_rung(step):
+        *_, before, step = (0, 0, *sorted(vectors_of(trial)))
+        if before >= self._rung_below(step):
             return False
-        rung = _rung(study, trial, step)
+        rung = self._rung(study, trial, step)
         if len(rung) < self._n_min_trials:
             return False
         position, first_front = self._place(rung)
         return position >= max(math.ceil(len(rung) / self._factor), first_front)
 
     def beaten_by(self, study: optuna.Study, trial: FrozenTrial) -> tuple[int, int]:
-        """How many vectors at a trial's latest step beat it, and how many there are beside it."""
-        mine, *others = _rung(study, trial, max(vectors_of(trial)))
+        """How many vectors at a trial's latest rung beat its own, and how many there are."""
+        mine, *others = self._rung(study, trial, max(vectors_of(trial)))
         margins = self._margins([mine, *others])
         return sum(dominates(other, mine, margins) for other in others), len(others)
 
-    def _is_rung(self, step: int) -> bool:
+    def _rung_below(self, step: int) -> int:
+        """The last rung that a step has reached; 0 before the first."""
+        if step < self._first:
+            return 0
         rung = self._first
-        while rung < step:
+        while rung * self._factor <= step:
             rung *= self._factor
-        return rung == step
+        return rung
+
+    def _rung(self, study: optuna.Study, trial: FrozenTrial, step: int) -> list[tuple[float, ...]]:
+        """Vectors to be minimised at the rung that a trial has reached, its own first."""
+        rung = self._rung_below(step)
+        others = [
+            row
+            for row in study.get_trials(deepcopy=False)
+            if row.number != trial.number and row.state is not TrialState.FAIL
+        ]
+        vectors = [vectors_of(trial)[step]]
+        for row in others:
+            reported = vectors_of(row)
+            reached = [other for other in reported if other >= rung]
+            if reached:
+                vectors.append(reported[min(reached)])
+        return [_minimised(vector, study.directions) for vector in vectors]
 
     def _margins(self, vectors: Sequence[Sequence[float]]) -> list[float]:
         return [self._epsilon * span for span in spans(vectors)]
@@ -147,17 +167,6 @@ class ParetoPruner(optuna.pruners.BasePruner):
 
 def _same(row: FrozenTrial, trial: optuna.Trial) -> bool:
     return row.number == trial.number
-
-
-def _rung(study: optuna.Study, trial: FrozenTrial, step: int) -> list[tuple[float, ...]]:
-    """Vectors at a step to be minimised, that of `trial` first."""
-    others = [
-        row
-        for row in study.get_trials(deepcopy=False)
-        if row.number != trial.number and row.state is not TrialState.FAIL
-    ]
-    known = (vectors_of(row).get(step) for row in (trial, *others))
-    return [_minimised(vector, study.directions) for vector in known if vector is not None]
 
 
 def _minimised(vector: Sequence[float], directions: Sequence[StudyDirection]) -> tuple[float, ...]:

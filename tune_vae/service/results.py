@@ -2,60 +2,20 @@
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from tune_vae.science.health import Kind
-from tune_vae.science.history import EpochReport
+from tune_vae.service.finalists import Finalist, chosen
 from tune_vae.service.front import dominates, hypervolume, knee
+from tune_vae.service.rows import TrialRow
+from tune_vae.spec.study import StudySpec
 from tune_vae.spec.trial import TrialConfig
 
 NOTABLE = 0.002
 """A rise of `StudyResults.course` by no more than this does not count as an improvement."""
 
-__all__ = ["StudyResults", "TrialRow"]
-
-
-@dataclass(frozen=True)
-class TrialRow:
-    """What the ledger knows of a trial.
-
-    Arguments:
-        config: Its configuration.
-        state: `waiting` for its turn or to be taken up again, `running`, or `ended`.
-        finished: Whether it ran all its epochs and counts with its values.
-        kind, reason: Its verdict once it has ended, else empty.
-        values: Its objectives, if finished.
-        best, last: Its best comparable and its last report, once it has ended.
-        epoch: Epochs done.
-        attempts: How often it was begun; more than 1 after interruptions.
-        owner: Host that runs it.
-        started, ended_at: Seconds since 1970.
-        appraisal: Scores of its best epoch's model, if it finished; see `Appraisal`.
-    """
-
-    config: TrialConfig
-    state: str
-    finished: bool
-    kind: str
-    reason: str
-    values: tuple[float, ...]
-    best: EpochReport | None
-    last: EpochReport | None
-    epoch: int
-    attempts: int = 1
-    owner: str = ""
-    started: float | None = None
-    ended_at: float | None = None
-    appraisal: Mapping[str, float] = field(default_factory=dict)
-
-    @property
-    def trial(self) -> int:
-        return self.config.trial
-
-    @property
-    def ended(self) -> bool:
-        return self.state == "ended"
+__all__ = ["StudyResults"]
 
 
 @dataclass(frozen=True)
@@ -68,6 +28,10 @@ class StudyResults:
         planned: Trials in the budget.
         rows: Its trials, in the order of their numbers.
         patience: Trials without a notable improvement after which it ends; None for no limit.
+        repeats: Finalists with other seeds, which are no trials of their own.
+        seeds: With how many seeds each finalist shall be trained, its trial included.
+        top: How many finalists there shall be.
+        foretold: Points that were drawn and not trained, being dead by the spectrum of the data.
     """
 
     study: str
@@ -75,6 +39,26 @@ class StudyResults:
     planned: int
     rows: Sequence[TrialRow] = field(default_factory=tuple)
     patience: int | None = None
+    repeats: Sequence[TrialRow] = field(default_factory=tuple)
+    seeds: int = 1
+    top: int = 3
+    foretold: int = 0
+
+    @classmethod
+    def of(cls, spec: StudySpec, rows: Sequence[TrialRow], *, foretold: int = 0) -> "StudyResults":
+        """What the rows of a study's ledger say."""
+        budget = spec.budget
+        return cls(
+            study=spec.name,
+            objective=spec.objective,
+            planned=budget.trials,
+            rows=[row for row in rows if row.config.repeat_of is None],
+            patience=budget.patience,
+            repeats=[row for row in rows if row.config.repeat_of is not None],
+            seeds=budget.seeds,
+            top=budget.finalists,
+            foretold=foretold,
+        )
 
     @property
     def ended(self) -> list[TrialRow]:
@@ -103,11 +87,7 @@ class StudyResults:
     @property
     def _scored(self) -> list[TrialRow]:
         """Finished trials all of whose values are finite, in the order in which they ended."""
-        return [
-            row
-            for row in self._in_order
-            if row.finished and row.values and all(map(math.isfinite, row.values))
-        ]
+        return [row for row in self._in_order if row.scored]
 
     @property
     def _in_order(self) -> list[TrialRow]:
@@ -116,8 +96,69 @@ class StudyResults:
 
     @property
     def winner(self) -> TrialRow | None:
-        """The best finished trial of a study with one objective."""
-        return self.front[0] if len(self.objective) == 1 and self.front else None
+        """The trial to take of a study with one objective.
+
+        It is the finalist of the lowest mean over its repeats once these have ended, and the
+        best finished trial before that. Whether it is so by more than chance says `proven`.
+        """
+        if len(self.objective) > 1 or not self.front:
+            return None
+        return self.finalists[0].row if self.settled else self.front[0]
+
+    @property
+    def settled(self) -> bool:
+        """Whether the repeats say which trial is best.
+
+        They have all ended, the best trial of the search is among the finalists, and one
+        finalist at least has a value for every seed.
+        """
+        finalists = self.finalists
+        return (
+            bool(finalists)
+            and all(one.ended for one in finalists)
+            and self.front[0] in [one.row for one in finalists]
+            and bool(finalists[0].estimates)
+        )
+
+    @property
+    def proven(self) -> bool:
+        """Whether the winner is told apart from every other finalist; see `finalists`."""
+        if len(self.objective) > 1 or not self.settled:
+            return False
+        first, *others = self.finalists
+        rivals = [other for other in others if other.estimates]
+        return bool(rivals) and all(first.differences(other)[0].real for other in rivals)
+
+    @property
+    def finalists(self) -> list[Finalist]:
+        """Trials that were repeated, the lowest mean first and those without a mean last.
+
+        With two objectives they stand in the order of the front.
+        """
+        repeats: dict[int | None, list[TrialRow]] = {}
+        for row in self.repeats:
+            repeats.setdefault(row.config.repeat_of, []).append(row)
+        found = [
+            Finalist(row, tuple(repeats[row.trial])) for row in self.rows if row.trial in repeats
+        ]
+
+        def place(one: Finalist) -> tuple[bool, float, tuple[float, ...]]:
+            known = one.estimates if len(self.objective) == 1 else ()
+            return not known, known[0].mean if known else 0.0, one.row.values
+
+        return sorted(found, key=place)
+
+    @property
+    def wanted(self) -> list[TrialConfig]:
+        """Every repeat that the best trials of now shall have, those that have ended included."""
+        finalists = chosen(self.front, self._scored, self.top)
+        return [row.config.repeated(count) for row in finalists for count in range(1, self.seeds)]
+
+    @property
+    def pending(self) -> list[TrialConfig]:
+        """Those of the wanted repeats that have not ended."""
+        ended = {row.trial for row in self.repeats if row.ended}
+        return [config for config in self.wanted if config.trial not in ended]
 
     @property
     def nearest_samples(self) -> TrialRow | None:

@@ -17,39 +17,40 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable
+import uuid
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tune_vae.errors import StorageError
+from tune_vae.errors import StorageError, masked
 from tune_vae.science.health import Kind, Verdict
-from tune_vae.science.history import EpochReport
-from tune_vae.service.journey import TrialResult
+from tune_vae.science.history import EpochReport, Rollback
+from tune_vae.service.journey import TrialResult, history_of
+from tune_vae.service.palette import COLOURS
+from tune_vae.service.phases import judged, markdown
 from tune_vae.service.views import LEADERBOARD, saved_views
 from tune_vae.spec import components
-from tune_vae.spec.study import Storage, StudySpec
+from tune_vae.spec.study import Storage, StudySpec, is_url
 from tune_vae.spec.trial import TrialConfig
-from tune_vae.training.checkpoint import CheckpointStore
+from tune_vae.training.checkpoint import CheckpointStore, save
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-__all__ = ["MlflowTracker", "experiment_link", "serve"]
+__all__ = [
+    "MlflowTracker",
+    "attach_report",
+    "experiment_link",
+    "is_server",
+    "serve",
+    "try_server",
+]
 
 TICK_SECONDS = 0.5
-COLOURS = {
-    Kind.HEALTHY: "#3c8d5a",
-    Kind.PARTIALLY_COLLAPSED: "#8aa63c",
-    Kind.RECOVERING: "#3c8d8d",
-    Kind.OVERFITTING: "#c9a227",
-    Kind.COLLAPSED: "#d1495b",
-    Kind.NEVER_FORMED: "#e07a5f",
-    Kind.STALLED: "#b08968",
-    Kind.EXPLODING: "#9d4edd",
-    Kind.DIVERGED: "#7b2cbf",
-    Kind.HOPELESS: "#9aa0a6",
-    Kind.FAILED: "#1d1d1f",
-}
+SERVER_SECONDS = 10
+"""How long a server may take to say that it is there."""
 STATUS = dict.fromkeys((kind for kind in Kind if not kind.fatal), "FINISHED") | dict.fromkeys(
     (Kind.EXPLODING, Kind.DIVERGED, Kind.FAILED), "FAILED"
 )
@@ -66,8 +67,16 @@ _IMPATIENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEO
 
 _FINAL = ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST")
 """MLflow's codes of requests that it will never take, as when somebody deleted the run."""
+NOTE = "mlflow.note.content"
+MOST_OF_A_NOTE = 5000
+MOST_OF_A_SENTENCE = 1500
+"""Characters; an error's own words may be longer."""
 EPOCHS_IN_A_REQUEST = 50
 """A request takes 1,000 numbers, and the epochs in it are shown whole or not at all."""
+
+
+_End = tuple[TrialResult, list[EpochReport]]
+"""How a trial ended, and its epochs."""
 
 
 class _GaveUpError(Exception):
@@ -93,6 +102,8 @@ class MlflowTracker:
         self._runs: dict[int, str] = {}
         self._shown: dict[int, set[int]] = {}
         self._pending: dict[int, list[list[Any]]] = {}
+        self._verdicts: dict[int, dict[int, Verdict]] = {}
+        self._rollbacks: dict[int, Sequence[Rollback]] = {}
         self._refused = ""
         self._closing = threading.Event()
         self._trouble = ""
@@ -112,7 +123,11 @@ class MlflowTracker:
 
     def log(self, report: EpochReport, verdict: Verdict) -> None:
         """Show an epoch; one that was shown before is left out."""
-        self._jobs.put(lambda: self._log(report))
+        self._jobs.put(lambda: self._log(report, verdict))
+
+    def roll_back(self, trial: int, rollbacks: Sequence[Rollback]) -> None:
+        """Show all rollbacks of a trial so far."""
+        self._jobs.put(lambda: self._roll_back(trial, rollbacks))
 
     def conclude(self, result: TrialResult) -> None:
         """Show how a trial ended, with its checkpoints."""
@@ -123,13 +138,17 @@ class MlflowTracker:
         for trial in trials:
             self._jobs.put(lambda trial=trial: self._fail(trial, reason))  # type: ignore[misc]
 
-    def mend(self, config: TrialConfig, result: TrialResult, reports: list[EpochReport]) -> None:
-        """Complete the run of an ended trial, if a kill left it open."""
-        self._jobs.put(lambda: self._mend(config, result, reports))
+    def mend(self, config: TrialConfig, end: Callable[[], _End | None]) -> None:
+        """Complete the run of an ended trial if a kill left it open; only then call `end`."""
+        self._jobs.put(lambda: self._mend(config, end))
 
     def note(self, text: str) -> None:
         """What the experiment's page says of the study."""
         self._jobs.put(lambda: self._note(text))
+
+    def tag(self, trial: int, key: str, value: str) -> None:
+        """Say something of a trial that its own end could not."""
+        self._jobs.put(lambda: self._tag(trial, key, value))
 
     def close(self, seconds: float = 120.0) -> bool:
         """Finish what is queued within a time; whether MLflow took all there ever was."""
@@ -170,7 +189,8 @@ class MlflowTracker:
                 answer = function(*args, **options)
             except Exception as error:
                 # Beside its own, MLflow lets the errors of its database through.
-                message = f"MLflow: {(str(error) or type(error).__name__).splitlines()[0]}"
+                # They quote the address of the server.
+                message = masked(f"MLflow: {(str(error) or type(error).__name__).splitlines()[0]}")
                 if self._connected and getattr(error, "error_code", "") in _FINAL:
                     raise _RefusedError(message) from error
                 self._trouble = message
@@ -193,32 +213,14 @@ class MlflowTracker:
         self._ended = {
             int(run.data.tags["tune_vae.trial"]) for run in found if run.info.status != "RUNNING"
         }
-        self._study_run = self._open_study()
+        self._study_run = _study_run(self._client, self._experiment, self._spec)
 
     def _find(self, condition: str = "") -> list[Any]:
-        """Runs of trials."""
+        """Runs of trials and of repeats."""
         found = self._client.search_runs(
-            [self._experiment], f"tags.`tune_vae.kind` = 'trial'{condition}", max_results=50_000
+            [self._experiment], f"tags.`tune_vae.kind` != 'study'{condition}", max_results=50_000
         )
         return list(found)
-
-    def _open_study(self) -> str:
-        found = self._client.search_runs([self._experiment], "tags.`tune_vae.kind` = 'study'")
-        if found:
-            return str(found[0].info.run_id)
-        tags = self._common_tags() | {"tune_vae.kind": "study"}
-        run = self._client.create_run(
-            self._experiment, run_name=f"study {self._spec.name}", tags=tags
-        )
-        self._client.log_text(run.info.run_id, self._spec.text, "study.yaml")
-        return str(run.info.run_id)
-
-    def _common_tags(self) -> dict[str, str]:
-        return {
-            "tune_vae.study": self._spec.name,
-            "mlflow.source.name": f"tune-vae search {self._spec.file}",
-            "mlflow.source.type": "LOCAL",
-        }
 
     def _open(self, config: TrialConfig) -> None:
         trial = config.trial
@@ -232,13 +234,13 @@ class MlflowTracker:
             self._client.create_run,
             self._experiment,
             run_name=_run_name(config),
-            tags=self._common_tags()
+            tags=_common_tags(self._spec)
+            | _kind(config)
             | {
-                "tune_vae.kind": "trial",
                 "tune_vae.trial": str(trial),
                 "tune_vae.data_digest": self._digest,
                 "host": socket.gethostname(),
-                "mlflow.note.content": _repeat(self._spec, trial),
+                NOTE: self._note_of(trial),
             }
             | ({"tune_vae.known_good": config.known_good} if config.known_good else {}),
         )
@@ -261,8 +263,10 @@ class MlflowTracker:
         self._call(self._client.update_run, run, status="RUNNING")
         self._ended.discard(trial)
 
-    def _log(self, report: EpochReport) -> None:
-        # A set, because epochs that are sent in a row may come out of order.
+    def _log(self, report: EpochReport, verdict: Verdict) -> None:
+        # By number, because epochs that are sent in a row may come out of order. The last
+        # word on an epoch is that of `_conclude`.
+        self._verdicts.setdefault(report.trial, {}).setdefault(report.epoch, verdict)
         shown = self._shown.setdefault(report.trial, set())
         if report.trial in self._runs and report.epoch not in shown:
             shown.add(report.epoch)
@@ -274,10 +278,37 @@ class MlflowTracker:
             self._attempt(functools.partial(self._send, trial, epochs))
 
     def _send(self, trial: int, epochs: list[list[Any]]) -> None:
+        from mlflow.entities import RunTag
+
+        note = [RunTag(NOTE, self._note_of(trial))]
         for start in range(0, len(epochs), EPOCHS_IN_A_REQUEST):
             part = epochs[start : start + EPOCHS_IN_A_REQUEST]
             metrics = [metric for epoch in part for metric in epoch]
-            self._call(self._client.log_batch, self._runs[trial], metrics=metrics)
+            self._call(self._client.log_batch, self._runs[trial], metrics=metrics, tags=note)
+
+    def _note_of(self, trial: int, verdict: Verdict | None = None) -> str:
+        """What a trial's page says: the verdict that is given, or its latest, and all before."""
+        verdicts = self._verdicts.get(trial, {})
+        latest = verdict or (verdicts[max(verdicts)] if verdicts else None)
+        head = ""
+        if latest:
+            word = latest.kind.value.replace("_", " ")
+            head = f"**{word}**: {latest.reason[:MOST_OF_A_SENTENCE]}"
+        # A trial that was lost again says so itself.
+        backs = [str(back) for back in self._rollbacks.get(trial, ()) if str(back) not in head]
+        parts = [
+            head,
+            *(f"Rolled back: {back}" for back in backs),
+            markdown(verdicts),
+            f"Train it again: `tune-vae train {self._spec.file} --trial {trial}`",
+        ]
+        return "\n\n".join(filter(None, parts))
+
+    def _roll_back(self, trial: int, rollbacks: Sequence[Rollback]) -> None:
+        self._rollbacks[trial] = rollbacks
+        if trial in self._runs:
+            self._tag(trial, "rollbacks", str(len(rollbacks)))
+            self._tag(trial, NOTE, self._note_of(trial))
 
     def _conclude(self, result: TrialResult) -> None:
         from mlflow.entities import Metric, RunTag
@@ -286,6 +317,8 @@ class MlflowTracker:
         if result.trial not in self._runs:
             return
         run, kind = self._runs[result.trial], result.verdict.kind
+        self._verdicts.setdefault(result.trial, {})[result.last.epoch] = result.verdict
+        self._rollbacks[result.trial] = result.rollbacks
         moment = int(time.time() * 1000)
         # A kill may have come after this and before the ledger knew.
         known = self._call(self._client.get_run, run).data.metrics
@@ -297,21 +330,31 @@ class MlflowTracker:
             "why": kind.value,
             "verdict": result.verdict.reason[:5000],
             "mlflow.runColor": COLOURS.get(kind, "#888888"),
-            "mlflow.note.content": f"**{kind.value}**: {result.verdict.reason}\n\n"
-            + _repeat(self._spec, result.trial),
+            NOTE: self._note_of(result.trial),
         }
+        if result.rollbacks:
+            tags["rollbacks"] = str(len(result.rollbacks))
         self._call(
             self._client.log_batch,
             run,
             metrics=metrics,
             tags=[RunTag(key, value) for key, value in tags.items()],
         )
-        for name in ("best", "last"):
-            path = self._store.path(result.trial, name)
-            if path.exists():
-                self._call(self._client.log_artifact, run, str(path), "checkpoints")
+        self._call(self._log_checkpoints, run, result)
         self._call(self._client.set_terminated, run, STATUS.get(kind, "KILLED"))
         self._ended.add(result.trial)
+
+    def _log_checkpoints(self, run: str, result: TrialResult) -> None:
+        checkpoints = {
+            "best": self._store.best(result.trial, result.best.epoch) if result.best else None,
+            "last": self._store.last(result.trial),
+        }
+        with tempfile.TemporaryDirectory() as folder:
+            for name, checkpoint in checkpoints.items():
+                if checkpoint:
+                    file = Path(folder) / f"{name}.pt"
+                    save(checkpoint, file)
+                    self._client.log_artifact(run, str(file), "checkpoints")
 
     def _fail(self, trial: int, reason: str) -> None:
         self._flush()
@@ -321,19 +364,40 @@ class MlflowTracker:
         self._call(self._client.set_tag, run, "state", Kind.FAILED.value)
         self._call(self._client.set_tag, run, "why", Kind.FAILED.value)
         self._call(self._client.set_tag, run, "verdict", reason[:5000])
+        self._recall(trial)
+        note = self._note_of(trial, Verdict(Kind.FAILED, reason))
+        self._call(self._client.set_tag, run, NOTE, note)
         self._call(self._client.set_terminated, run, "FAILED")
         self._ended.add(trial)
 
-    def _mend(self, config: TrialConfig, result: TrialResult, reports: list[EpochReport]) -> None:
-        if config.trial in self._ended:
+    def _recall(self, trial: int) -> None:
+        """Judge anew what an earlier process saw of a trial."""
+        state = None if trial in self._verdicts else self._store.last(trial)
+        if state:
+            # One of another version may not be readable; then the page keeps its last word only.
+            with contextlib.suppress(ValueError):
+                history = history_of(TrialConfig.model_validate_json(state["config"]), state)
+                self._verdicts[trial] = judged(history, self._spec.health)
+                self._rollbacks[trial] = history.rollbacks
+
+    def _mend(self, config: TrialConfig, end: Callable[[], _End | None]) -> None:
+        found = None if config.trial in self._ended else self._call(end)
+        if found is None:
             return
+        result, reports = found
         self._open(config)
+        history = replace(history_of(config, None), rollbacks=result.rollbacks).extend(reports)
+        verdicts = judged(history, self._spec.health)
         for report in reports:
-            self._log(report)
+            self._log(report, verdicts[report.epoch])
         self._conclude(result)
 
+    def _tag(self, trial: int, key: str, value: str) -> None:
+        if trial in self._runs:
+            self._call(self._client.set_tag, self._runs[trial], key, value)
+
     def _note(self, text: str) -> None:
-        self._call(self._client.set_experiment_tag, self._experiment, "mlflow.note.content", text)
+        self._call(self._client.set_experiment_tag, self._experiment, NOTE, text)
         self._call(self._client.set_terminated, self._study_run, "FINISHED")
 
 
@@ -356,6 +420,30 @@ def experiment_link(spec: StudySpec, server: str) -> str:
     # Without the workflow type MLflow 3 opens its page for language models.
     view = f"workflowType=machine_learning&viewStateShareKey={LEADERBOARD}"
     return f"{server}/#/experiments/{found.experiment_id}/runs?{view}"
+
+
+def attach_report(spec: StudySpec, files: Sequence[Path], summary: str) -> str:
+    """Put a report into the run of the study, if that can be done.
+
+    Arguments:
+        spec: The study.
+        files: The page and its pictures.
+        summary: What the run's page says, in Markdown.
+
+    Returns:
+        Why it was not done; empty if it was.
+    """
+    try:
+        client = _client(spec.storage)
+        run = _study_run(client, _experiment(client, spec), spec, status="FINISHED")
+        for file in files:
+            client.log_artifact(run, str(file), "report")
+        client.set_tag(run, NOTE, summary[:MOST_OF_A_NOTE])
+    except Exception as error:  # noqa: BLE001
+        # The report is on the disk; a copy is worth no failure. MLflow lets the errors of its
+        # database and of the network through.
+        return (str(error) or type(error).__name__).splitlines()[0]
+    return ""
 
 
 def serve(
@@ -381,12 +469,13 @@ def serve(
             ) from error
     command = [
         *(sys.executable, "-m", "mlflow", "server"),
-        *("--backend-store-uri", storage.tracking),
-        *("--artifacts-destination", str(Path(storage.artifacts).resolve())),
+        *("--artifacts-destination", _absolute(storage.artifacts)),
         *("--host", host, "--port", str(port), "--workers", "1"),
     ]
     # The job runner of its language-model pages costs half a gigabyte and is not used here.
     quiet = os.environ | _QUIET | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    # Not among the arguments, which everybody on the machine can read.
+    quiet["MLFLOW_BACKEND_STORE_URI"] = storage.tracking
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with tempfile.TemporaryFile("w+") as log:
         # Its own process group: MLflow leaves its children behind when it is ended alone.
@@ -433,16 +522,118 @@ def _experiment(client: "MlflowClient", spec: StudySpec) -> str:
     found = client.get_experiment_by_name(spec.name)
     if found:
         return str(found.experiment_id)
-    remote = spec.storage.tracking.startswith(("http://", "https://"))
-    place = None if remote else (Path(spec.storage.artifacts).resolve() / spec.name).as_uri()
+    place = None if is_server(spec.storage) else f"{_artifact_root(spec.storage)}/{spec.name}"
     tags = {"tune_vae.study": spec.name, "mlflow.experimentKind": "custom_model_development"}
     tags |= saved_views(int(time.time() * 1000))
     return str(client.create_experiment(spec.name, artifact_location=place, tags=tags))
 
 
+def is_server(storage: Storage) -> bool:
+    """Whether the tracking store is an MLflow server, not a database that MLflow opens."""
+    return storage.tracking.startswith(("http://", "https://"))
+
+
+def _artifact_root(storage: Storage) -> str:
+    given = _absolute(storage.artifacts)
+    return given.rstrip("/") if is_url(given) else Path(given).as_uri()
+
+
+def _absolute(place: str) -> str:
+    return place if is_url(place) else str(Path(place).resolve())
+
+
+def try_server(storage: Storage) -> tuple[float, str]:
+    """Ask an MLflow server for its time and its artifacts; leaves nothing there.
+
+    If it takes artifacts itself, a small one is written, listed, read and removed.
+
+    Returns:
+        Its time in seconds since 1970, and where the artifacts of new experiments go:
+        `mlflow-artifacts:/…` if the server takes them, the place otherwise.
+
+    Raises:
+        StorageError: It does not answer, or not as it should.
+    """
+    client = _client(storage)
+    from mlflow.utils.credentials import get_default_host_creds
+    from mlflow.utils.rest_utils import http_request
+
+    address = get_default_host_creds(storage.tracking)
+    try:
+        answer = http_request(address, "/health", "GET", max_retries=0, timeout=SERVER_SECONDS)
+        clock = parsedate_to_datetime(answer.headers["Date"]).timestamp()
+        newest = client.search_experiments(max_results=2, order_by=["creation_time DESC"])
+        # `0` is the one that MLflow makes itself, maybe when the database had no server yet.
+        roots = [str(one.artifact_location) for one in newest if one.experiment_id != "0"]
+        root = roots[0] if roots else "mlflow-artifacts:/"
+        if root.startswith("mlflow-artifacts:"):
+            _try_artifacts(storage.tracking)
+    except Exception as error:  # noqa: BLE001
+        # Beside its own errors, MLflow lets those of its libraries through.
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise StorageError(
+            f"MLflow at {storage.tracking} does not answer as it should: {reason}. Check "
+            "`storage.tracking`, and that the server runs and allows this host "
+            "(`mlflow server --allowed-hosts`)."
+        ) from None
+    return clock, root
+
+
+def _try_artifacts(server: str) -> None:
+    from mlflow.store.artifact.mlflow_artifacts_repo import MlflowArtifactsRepository
+
+    word = uuid.uuid4().hex
+    place = MlflowArtifactsRepository(f"mlflow-artifacts:/tune-vae-check-{word}", server)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "word.txt"
+        file.write_text(word)
+        place.log_artifact(str(file))
+        try:
+            listed = [one.path for one in place.list_artifacts()]
+            read = Path(place.download_artifacts("word.txt", folder)).read_text()
+        finally:
+            place.delete_artifacts()
+    if listed != ["word.txt"] or read != word:
+        raise OSError("it does not return the artifact that was written to it")
+
+
+def _study_run(
+    client: "MlflowClient", experiment: str, spec: StudySpec, *, status: str = "RUNNING"
+) -> str:
+    """The study's own run, which views of the trials leave out by its kind; made if there is none.
+
+    Arguments:
+        status: Of one that is made now.
+    """
+    found = client.search_runs([experiment], "tags.`tune_vae.kind` = 'study'")
+    if found:
+        return str(found[0].info.run_id)
+    tags = _common_tags(spec) | {"tune_vae.kind": "study"}
+    run = client.create_run(experiment, run_name=f"study {spec.name}", tags=tags)
+    client.log_text(run.info.run_id, masked(spec.text), "study.yaml")
+    client.update_run(run.info.run_id, status=status)
+    return str(run.info.run_id)
+
+
+def _common_tags(spec: StudySpec) -> dict[str, str]:
+    return {
+        "tune_vae.study": spec.name,
+        "mlflow.source.name": f"tune-vae search {spec.file}",
+        "mlflow.source.type": "LOCAL",
+    }
+
+
 def _run_name(config: TrialConfig) -> str:
     """At most some 22 characters: MLflow cuts what is longer."""
-    return f"{config.trial:03d} {_short_decoder(config)} b{config.beta_norm:.2g}"
+    number, slash, seed = config.label.partition("/")
+    return f"{number:0>3}{slash}{seed} {_short_decoder(config)} b{config.beta_norm:.2g}"
+
+
+def _kind(config: TrialConfig) -> dict[str, str]:
+    """Tags by which pages and searches leave the repeats out, or show them alone."""
+    if config.repeat_of is None:
+        return {"tune_vae.kind": "trial"}
+    return {"tune_vae.kind": "repeat", "tune_vae.repeat_of": str(config.repeat_of)}
 
 
 def _short_decoder(config: TrialConfig) -> str:
@@ -451,10 +642,6 @@ def _short_decoder(config: TrialConfig) -> str:
     words = likelihood.split("_")
     short = likelihood[:5] if len(words) == 1 else "".join(word[0] for word in words)
     return f"{short}-{components.split(config.sigma)[0][:3]}" if config.sigma else short
-
-
-def _repeat(spec: StudySpec, trial: int) -> str:
-    return f"Train it again: `tune-vae train {spec.file} --trial {trial}`"
 
 
 def _params(config: TrialConfig) -> dict[str, str]:

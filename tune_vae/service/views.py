@@ -1,4 +1,4 @@
-"""Saved views of a study in MLflow's pages: leaderboard, curves, why trials ended.
+"""Saved views of a study in MLflow's pages: leaderboard, curves, why trials ended, repeats.
 
 A view is a tag of the experiment that MLflow's page reads (since MLflow 3.15). Its form is
 internal to MLflow, so it is written, never read back, and nothing depends on it.
@@ -14,6 +14,7 @@ __all__ = ["LEADERBOARD", "saved_views"]
 LEADERBOARD = "tv-leaderboard"
 
 _TRIALS = "tags.`tune_vae.kind` = 'trial'"
+_REPEATS = "tags.`tune_vae.kind` = 'repeat'"
 _BASE: dict[str, Any] = {
     "searchFilter": _TRIALS,
     "orderByKey": "metrics.`score/bits_per_dim`",
@@ -50,6 +51,7 @@ _RANKED = [
     "params.`schedule`",
     "params.`lr`",
     "metrics.`score/epoch`",
+    "tags.`seeds`",
 ]
 _REASONS = [
     "tags.`why`",
@@ -57,6 +59,14 @@ _REASONS = [
     "params.`beta_norm`",
     "params.`lr`",
     "params.`decoder`",
+]
+_SEEDS = [
+    "tags.`tune_vae.repeat_of`",
+    "tags.`why`",
+    "metrics.`score/bits_per_dim`",
+    "metrics.`score/rate`",
+    "metrics.`score/sample_distance`",
+    "params.`seed`",
 ]
 
 
@@ -72,6 +82,11 @@ def saved_views(milliseconds: int) -> dict[str, str]:
         "tv-why": (
             "3 Why trials ended",
             _table(_REASONS, {"tags.`verdict`": 620}) | {"orderByKey": "tags.`why`"},
+        ),
+        "tv-seeds": (
+            "4 Finalists with other seeds",
+            _table(_SEEDS, {})
+            | {"searchFilter": _REPEATS, "orderByKey": "tags.`tune_vae.repeat_of`"},
         ),
     }
     return {

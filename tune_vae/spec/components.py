@@ -1,13 +1,16 @@
 """Components by name: YAML `cosine` means class `Cosine` in the file `schedules/cosine.py`.
 
-Wherever a name stands, an import path may stand: `my_nets:WideResNet`.
+Wherever a name stands, an import path may stand: `my_nets:WideResNet`. Its module is one that is
+installed, or a file beside the study file or in the current folder.
 """
 
 import dataclasses
 import importlib
 import inspect
 import json
+import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -27,6 +30,7 @@ __all__ = [
     "build",
     "completed",
     "find",
+    "imports_from",
     "names",
     "problems_of",
     "split",
@@ -57,6 +61,28 @@ class ComponentError(ValueError):
     def __init__(self, problems: list[Problem]) -> None:
         self.problems = problems
         super().__init__("; ".join(problem.message for problem in problems))
+
+
+_folder: Path | None = None
+"""Of the study that was read last."""
+
+
+def imports_from(folder: Path) -> None:
+    """Let import paths name modules of a folder, before those of the current one.
+
+    It holds for this process from here on, so each process that builds components of a study
+    says so once. Both folders come last, lest a file there hide a library.
+
+    Arguments:
+        folder: Of the study file.
+    """
+    global _folder
+    _folder = folder.absolute()
+    for place in (str(_folder), ""):
+        if place not in sys.path:
+            sys.path.append(place)
+    # What was written a moment ago may be missing in the list that Python keeps of a folder.
+    importlib.invalidate_caches()
 
 
 def names(family: str) -> list[str]:
@@ -113,12 +139,22 @@ def _imported(family: str, path: str, contract: type) -> type:
     if not all(part.isidentifier() for part in (*module.split("."), name)):
         raise refuse(f"{shown(path)} is no import path", "write `module:Class`")
     try:
-        found = getattr(importlib.import_module(module), name)
+        imported = importlib.import_module(module)
+        found = getattr(imported, name)
     except (ImportError, AttributeError, SyntaxError) as error:
         raise refuse(
             f"cannot import `{path}`: {error}",
-            "the module must be installed, or lie in the folder where the command is run",
+            "the module must be installed, or lie beside the study file",
         ) from None
+    except Exception as error:  # noqa: BLE001  a user's module may raise anything
+        raise refuse(
+            f"cannot import `{path}`: {type(error).__name__}: {error}", "mend the module"
+        ) from None
+    if _is_another(imported, module):
+        raise refuse(
+            f"`{module}` means {imported.__file__} here, not the file beside the study",
+            "give the file beside the study another name",
+        )
     made = getattr(found, "__dataclass_params__", None)
     if not (isinstance(found, type) and issubclass(found, contract) and made and made.frozen):
         raise refuse(
@@ -130,6 +166,20 @@ def _imported(family: str, path: str, contract: type) -> type:
         lacking = ", ".join(f"`{method}`" for method in sorted(abstract))
         raise refuse(f"`{path}` is not complete", f"define {lacking}")
     return found
+
+
+def _is_another(imported: ModuleType, module: str) -> bool:
+    """Whether the study's folder has such a module as well, and this is not it.
+
+    So it is when another study in this process, or a library, has one of the same name.
+    """
+    if _folder is None or imported.__file__ is None:
+        return False
+    package = _folder.resolve() / module.partition(".")[0]
+    alone = package.with_suffix(".py")
+    file = Path(imported.__file__).resolve()
+    there = alone.is_file() or (package / "__init__.py").is_file()
+    return there and file != alone and package not in file.parents
 
 
 def build(family: str, ref: object) -> Any:

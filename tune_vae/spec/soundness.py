@@ -3,6 +3,7 @@
 These are faults of meaning, not of form: they need to know the data.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 from tune_vae.data import Splits
@@ -33,7 +34,18 @@ def faults(spec: StudySpec, data: Splits) -> list[Problem]:
 
 
 def _foreign(spec: StudySpec, levels: int | None) -> list[Problem]:
-    """Likelihoods made for other data."""
+    """Likelihoods and networks made for other data."""
+    kind = Domain.of(levels)
+    networks = [
+        Problem(
+            f"`{name}` cannot be used here: it is a network for "
+            f"{' or '.join(sorted(_class('network', name).domains))}, and the data are {kind}",
+            ("network",),
+            "use `mlp`, which takes all data",
+        )
+        for name in sorted({call.name for call in _calls(spec.knobs["network"])})
+        if kind not in _class("network", name).domains
+    ]
     found = {}
     for call in _calls(spec.knobs["likelihood"]):
         for example in call.examples():
@@ -43,12 +55,12 @@ def _foreign(spec: StudySpec, levels: int | None) -> list[Problem]:
     fitting = [
         name
         for name in components.names("likelihood")
-        if Domain.of(levels) in _class("likelihood", name).domains
+        if kind in _class("likelihood", name).domains
     ]
     tip = f"use one of: {', '.join(fitting)}"
     if levels is None:
         tip += "; or state how counts become grey levels: `data: {counts: {transform: log1p}}`"
-    return [
+    return networks + [
         Problem(f"`{name}` cannot be used here: {misfit}", ("search", "likelihood"), tip)
         for name, misfit in found.items()
     ]
@@ -79,7 +91,8 @@ def _no_optimal_scale(spec: StudySpec) -> list[Problem]:
 
 
 def _unscaled(data: Splits) -> list[Problem]:
-    if not data.levels or data.levels == 2 or int(data.train.max()) > 1:
+    bright = (int(part.max()) > 1 for part in _parts(data))
+    if not data.levels or data.levels == 2 or any(bright):
         return []
     return [
         Problem(
@@ -92,9 +105,14 @@ def _unscaled(data: Splits) -> list[Problem]:
     ]
 
 
+def _parts(data: Splits) -> Iterator[Any]:
+    """Training examples, a few at a time: there may be more than memory holds."""
+    return (data.train[start : start + 1024] for start in range(0, len(data.train), 1024))
+
+
 def _unscorable(spec: StudySpec, data: Splits) -> list[Problem]:
-    found = []
-    if bool((data.train == data.train[0]).all()):
+    found = _unconditional(spec, data) if spec.conditional else []
+    if all(bool((part == data.train[0]).all()) for part in _parts(data)):
         found.append(
             Problem(
                 "all training examples are the same: there is nothing to learn",
@@ -108,6 +126,49 @@ def _unscorable(spec: StudySpec, data: Splits) -> list[Problem]:
                 "`probe_error` needs labels, and these data have none",
                 ("objective",),
                 "use `bits_per_dim_calibrated`, or `sample_distance` if you want samples",
+            )
+        )
+    return found
+
+
+def _unconditional(spec: StudySpec, data: Splits) -> list[Problem]:
+    """What cannot be told labels, or not be asked for them."""
+    found = []
+    if data.labels is None:
+        found.append(
+            Problem(
+                "`conditional: true` needs labels, and these data have none",
+                ("conditional",),
+                "leave it out, or choose data with labels",
+            )
+        )
+    elif data.classes > int(data.labels.train.max()) + 1:
+        found.append(
+            Problem(
+                f"there are {data.classes} classes, and no training example of the last",
+                ("data",),
+                "a model cannot be told of a class that it never saw; train on more examples",
+            )
+        )
+    if "probe_error" in spec.objective:
+        found.append(
+            Problem(
+                "`probe_error` asks the latents of a conditional model for the labels, which its "
+                "decoder is told anyway",
+                ("objective",),
+                "use `bits_per_dim_calibrated`, or `sample_distance` if you want samples",
+            )
+        )
+    priors = sorted(
+        {c.name for c in _calls(spec.knobs["prior"]) if _class("prior", c.name).encodes}
+    )
+    if priors:
+        found.append(
+            Problem(
+                f"{_listed(priors)} is made of encoded examples without labels, so it is no "
+                "prior of a conditional model",
+                ("search", "prior"),
+                "use `standard` or `mixture`",
             )
         )
     return found

@@ -8,7 +8,8 @@ once.
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tune_vae.data import Dataset
-from tune_vae.errors import Problem
+from tune_vae.errors import Problem, masked
 from tune_vae.science.health import Limits
 from tune_vae.science.history import OBJECTIVES
 from tune_vae.spec import components
@@ -25,7 +26,16 @@ from tune_vae.spec.knobs import KNOBS, KnobReader, adopt
 from tune_vae.spec.source import Source, YamlPath, nearest, read, shown
 from tune_vae.spec.space import Node, Suggest
 
-__all__ = ["GRAPH_KNOBS", "Budget", "RayOptions", "Storage", "StudySpec", "Training"]
+__all__ = [
+    "GRAPH_KNOBS",
+    "VARIABLES",
+    "Budget",
+    "RayOptions",
+    "Storage",
+    "StudySpec",
+    "Training",
+    "is_url",
+]
 
 
 class _Section(BaseModel):
@@ -39,11 +49,14 @@ class Training(_Section):
         epochs: Passes over the training images.
         pack: Trials that one worker trains as one program; 1 for one by one.
         seed: Seed of the whole study: weights, data order, noise and what is suggested.
+        rollbacks: How often a trial whose loss is lost goes back to the epoch before, at half
+            its learning rate, before it ends.
     """
 
     epochs: int = Field(default=40, ge=1, le=1_000_000)
     pack: int = Field(default=1, ge=1, le=1024)
     seed: int = Field(default=0, ge=0, lt=2**63)
+    rollbacks: int = Field(default=1, ge=0, le=100)
 
 
 class Budget(_Section):
@@ -59,6 +72,9 @@ class Budget(_Section):
         concurrency: Most packs at once; by default what the machine or the cluster has room for.
         retries: How often in a row a trial may be interrupted without finishing an epoch before
             it counts as failed.
+        seeds: With how many seeds each finalist is trained in all, its trial included; 1 for no
+            repeats. Repeats come after the trials and are not counted among them.
+        finalists: How many trials are repeated; see `service.finalists`.
     """
 
     trials: int = Field(default=30, ge=1, le=1_000_000)
@@ -68,22 +84,42 @@ class Budget(_Section):
     cpus_per_trial: float = Field(default=1.0, gt=0, le=1024)
     concurrency: int | None = Field(default=None, ge=1, le=100_000)
     retries: int = Field(default=3, ge=0, le=1000)
+    seeds: int = Field(default=1, ge=1, le=1000)
+    finalists: int = Field(default=3, ge=1, le=1000)
 
 
 class Storage(_Section):
     """`storage:` Where the study lives. Relative paths start at the current folder.
 
+    An environment variable named in `VARIABLES` takes precedence over the file, and the file over
+    the default. So a password stands in the environment of a machine and in no file.
+
     Arguments:
         ledger: SQLAlchemy URL of Optuna's storage.
         tracking: URI of the MLflow tracking store or server.
-        artifacts: Folder of MLflow's pictures and checkpoints, when the store is a database.
-        checkpoints: Folder of the checkpoints.
+        artifacts: Folder or URL of MLflow's pictures and checkpoints, when the store is a
+            database.
+        checkpoints: Folder or fsspec URL of the checkpoints.
     """
 
     ledger: str = "sqlite:///mlruns/studies.db"
     tracking: str = "sqlite:///mlruns/mlflow.db"
     artifacts: str = "mlruns/artifacts"
     checkpoints: str = "mlruns/checkpoints"
+
+    def __repr_args__(self) -> Iterator[tuple[str, str]]:
+        # What is printed, also by a traceback with its variables, shows no password.
+        return ((key, masked(value)) for key, value in self)
+
+    def overridden(self, environment: Mapping[str, str]) -> "Storage":
+        """The places with those that environment variables name instead.
+
+        Example:
+            >>> Storage().overridden({"TUNE_VAE_CHECKPOINTS": "s3://bucket/vae"}).checkpoints
+            's3://bucket/vae'
+        """
+        given = {key: environment.get(name, "").strip() for key, name in VARIABLES.items()}
+        return self.model_copy(update={key: value for key, value in given.items() if value})
 
     def at(self, folder: Path) -> "Storage":
         """The same places, named so that a process in any other folder finds them.
@@ -94,17 +130,26 @@ class Storage(_Section):
         """
         sqlite = "sqlite:///"
 
-        def url(given: str) -> str:
-            return (
-                f"{sqlite}{folder / given[len(sqlite) :]}" if given.startswith(sqlite) else given
-            )
+        def place(given: str) -> str:
+            if given.startswith(sqlite):
+                return f"{sqlite}{folder / given[len(sqlite) :]}"
+            return given if is_url(given) else str(folder / given)
 
-        return Storage(
-            ledger=url(self.ledger),
-            tracking=url(self.tracking),
-            artifacts=str(folder / self.artifacts),
-            checkpoints=str(folder / self.checkpoints),
-        )
+        return Storage(**{key: place(value) for key, value in self})
+
+
+VARIABLES = {name: f"TUNE_VAE_{name.upper()}" for name in Storage.model_fields}
+"""Environment variables by key of `storage`."""
+
+
+def is_url(place: str) -> bool:
+    """Whether a place is named by an URL and not by a path.
+
+    Example:
+        >>> is_url("s3://bucket/vae"), is_url("mlruns/checkpoints")
+        (True, False)
+    """
+    return "://" in place
 
 
 class RayOptions(_Section):
@@ -134,6 +179,7 @@ _KEYS = (
     "sampler",
     "pruner",
     "known_good",
+    "conditional",
     "storage",
     "ray",
 )
@@ -170,7 +216,10 @@ class StudySpec:
         train, health, budget, storage, ray: The sections of the file.
         sampler, pruner: Optuna classes, or `ParetoPruner`: `{name: arguments}`.
         known_good: Whether constants of the literature are tried first; see `spec.known_good`.
+        conditional: Whether encoder and decoder are told the label of each example.
         source: The file, for saying where in it something stands.
+        folder: Where the file lies, and beside it the modules that its import paths name; empty
+            for a study that is no file.
 
     Example:
         >>> spec = StudySpec.parse('''
@@ -197,6 +246,8 @@ class StudySpec:
     ray: RayOptions
     source: Source = field(compare=False, repr=False)
     known_good: bool = True
+    conditional: bool = False
+    folder: str = field(default="", compare=False)
 
     @property
     def file(self) -> str:
@@ -223,7 +274,9 @@ class StudySpec:
         Raises:
             StudyFileError: With everything that is wrong with it.
         """
-        return _Parser(read(Path(file))).study()
+        source, folder = read(Path(file)), Path(file).absolute().parent
+        components.imports_from(folder)
+        return replace(_Parser(source).study(), folder=str(folder))
 
     @classmethod
     def parse(cls, text: str) -> "StudySpec":
@@ -233,7 +286,12 @@ class StudySpec:
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "study.yaml"
             file.write_text(text, encoding="utf-8")
-            return cls.load(file)
+            return _Parser(read(file)).study()
+
+    def enable_imports(self) -> None:
+        """What `load` did for import paths, in another process that received the study."""
+        if self.folder:
+            components.imports_from(Path(self.folder))
 
     def dataset(self) -> Dataset:
         """The data set, not yet loaded."""
@@ -261,9 +319,15 @@ class StudySpec:
         """
         return dict(self.knobs) | _Parser(Source("the values given", "")).given(values)
 
+    def with_seeds(self, seeds: int, *, finalists: int) -> "StudySpec":
+        """The study with other repeats; see `Budget`."""
+        changes = {"seeds": seeds, "finalists": finalists}
+        budget = Budget.model_validate(self.budget.model_dump() | changes)
+        return replace(self, budget=budget)
+
     def space_digest(self) -> str:
         """Fingerprint of what makes trials comparable: all but budget, storage and resources."""
-        content = {
+        content: dict[str, Any] = {
             "data": self.data,
             "objective": self.objective,
             # One that is as it would be unsaid is left out, so that a knob which a later
@@ -275,7 +339,39 @@ class StudySpec:
             },
             "train": {"epochs": self.train.epochs, "seed": self.train.seed},
         }
+        if self.conditional:
+            content["conditional"] = True
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+    def space_content(self) -> dict[str, str]:
+        """The same for a person: by place in the file, what stands there."""
+        knobs = {
+            f"{knob.home}.{name}".lstrip("."): self.knobs[name].describe()
+            for name, knob in KNOBS.items()
+            if self.knobs[name] != knob.default
+        }
+        return {
+            "data": shown(self.data).strip("`"),
+            "objective": ", ".join(self.objective),
+            **knobs,
+            "train.epochs": str(self.train.epochs),
+            "train.seed": str(self.train.seed),
+        }
+
+    def renamed(self, name: str) -> str:
+        """The text of the file with another name of the study.
+
+        Raises:
+            StudyFileError: It cannot be the name of a study.
+        """
+        line, column, width = self.source.values["study",]
+        lines = self.text.splitlines(keepends=True)
+        before, after = lines[line - 1][: column - 1], lines[line - 1][column - 1 + width :]
+        # In quotes, because a name such as 1e3 is a number in YAML.
+        lines[line - 1] = f"{before}{json.dumps(name)}{after}"
+        text = "".join(lines)
+        StudySpec.parse(text)
+        return text
 
 
 def has_scale(likelihood: object) -> bool:
@@ -318,10 +414,21 @@ class _Parser:
             "ray": self._section(RayOptions, "ray"),
             "health": self._section(Limits, "health"),
         }
+        self._refuse_passwords(sections["storage"])
+        sections["storage"] = sections["storage"].overridden(os.environ)
         name, objective = self._name(), self._objective()
         reference, knobs = self._data(), self._knobs()
         sampler, pruner = self._reference("sampler"), self._reference("pruner")
-        known_good = self._known_good()
+        known_good = self._flag(
+            "known_good",
+            "true tries constants of the literature first, false nothing of the kind",
+            default=True,
+        )
+        conditional = self._flag(
+            "conditional",
+            "true tells encoder and decoder the label of each example, which the data must have",
+            default=False,
+        )
         self._source.fail()
         return StudySpec(
             name=name,
@@ -332,6 +439,7 @@ class _Parser:
             pruner=pruner or _default_pruner(sections["train"].epochs, objective),
             source=self._source,
             known_good=known_good,
+            conditional=conditional,
             **sections,
         )
 
@@ -379,6 +487,19 @@ class _Parser:
             self._problems += components.problems_of(error, (key,), list(known))
             return kind()
 
+    def _refuse_passwords(self, storage: Storage) -> None:
+        """A study file is copied into the ledger and into MLflow, and lies in a repository."""
+        for key, value in storage:
+            if masked(value) != value:
+                self._problems.append(
+                    Problem(
+                        f"`storage.{key}` holds a password, which has no place in a study file",
+                        ("storage", key),
+                        f"remove `{key}` here and set {VARIABLES[key]} in the environment to it",
+                        on_key=True,
+                    )
+                )
+
     def _name(self) -> str:
         name = self._source.data.get("study")
         if name is None:
@@ -420,17 +541,13 @@ class _Parser:
                 )
         return tuple(several)
 
-    def _known_good(self) -> bool:
-        given = self._source.data.get("known_good")
+    def _flag(self, key: str, tip: str, *, default: bool) -> bool:
+        given = self._source.data.get(key)
         if not isinstance(given, bool | None):
             self._problems.append(
-                Problem(
-                    f"`known_good` must be true or false, got {shown(given)}",
-                    ("known_good",),
-                    "true tries constants of the literature first, false nothing of the kind",
-                )
+                Problem(f"`{key}` must be true or false, got {shown(given)}", (key,), tip)
             )
-        return given is not False
+        return default if given is None else given is True
 
     def _data(self) -> dict[str, Any]:
         given = self._source.data.get("data")
@@ -482,13 +599,12 @@ def _tip(key: str, known: Sequence[str]) -> str:
 
 
 def _default_pruner(epochs: int, objective: tuple[str, ...]) -> dict[str, Any]:
-    """Nothing is stopped by value before a quarter of the epochs."""
+    """Halving from an eighth of the epochs on; of two objectives, from a quarter.
+
+    Replayed over stored trainings (`tests/benchmarks/searches/pruners.py`) it reaches better
+    values sooner than a median pruner, and hardly ever stops a trial that would have won.
+    """
     if len(objective) > 1:
         return {"ParetoPruner": {"min_resource": math.ceil(epochs / 4)}}
-    return {
-        "MedianPruner": {
-            "n_startup_trials": 5,
-            "n_min_trials": 4,
-            "n_warmup_steps": math.ceil(epochs / 4),
-        }
-    }
+    rungs = {"min_resource": math.ceil(epochs / 8), "reduction_factor": 2}
+    return {"SuccessiveHalvingPruner": rungs}

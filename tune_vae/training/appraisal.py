@@ -116,21 +116,21 @@ class Appraiser:
     @torch.no_grad()
     def appraise(self, vae: VAE) -> Appraisal:
         """All scores that apply; `vae` must be in evaluation mode."""
-        held_out = self._of("validation", IMAGES)
-        seen = self._seen(vae, held_out)
+        held_out, label_n = self._of("validation", IMAGES)
+        seen = self._seen(vae, held_out, label_n)
         told = information(seen.latent_nM, seen.mean_nM, seen.log_variance_nM, seen.rate_n)
         image, other = (
-            self._images(vae, latent_nM, held_out)
+            self._images(vae, latent_nM, held_out, label_n)
             for latent_nM in (seen.latent_nM, seen.latent_nM.roll(1, 0))
         )
-        trained_on = self._seen(vae, self._of("train", len(held_out)))
+        trained_on = self._seen(vae, *self._of("train", len(held_out)))
         gap = (seen.neg_elbo - trained_on.neg_elbo).item()
         return Appraisal(
             **self.sample_scores(vae),
             **self.probe_scores(vae),
             **self._factor_scores(vae),
             **self._bound(vae),
-            **self._reconstruction_scores(vae, seen.mean_nM, held_out),
+            **self._reconstruction_scores(vae, seen.mean_nM, held_out, label_n),
             mutual_information_nats=told.mutual.value.item(),
             mutual_information_error_nats=told.mutual.error.item(),
             posterior_gap_nats=told.gap.value.item(),
@@ -140,14 +140,14 @@ class Appraiser:
 
     @torch.no_grad()
     def sample_scores(self, vae: VAE) -> dict[str, float]:
-        """`sample_distance` and `sample_coverage`."""
-        real = self._of("validation", IMAGES)
+        """`sample_distance` and `sample_coverage`; a conditional model is told the labels."""
+        real, label_n = self._of("validation", IMAGES)
         latent_nM = vae.imagine(len(real))
         # The decoder's means, for all likelihoods alike: their noise is scored by bits per dim.
-        generated = vae.likelihood.features(self._images(vae, latent_nM, None))
+        generated = vae.likelihood.features(self._images(vae, latent_nM, None, label_n))
         # Counts are compared as the encoder sees them, in logarithms.
         if self._space is None:
-            learned_from = self._of("train", 2 * IMAGES)
+            learned_from, _ = self._of("train", 2 * IMAGES)
             self._space = PrincipalSpace.fit(vae.likelihood.features(learned_from))
         real, space = vae.likelihood.features(real), self._space
         inside = overlap(space.project(real), space.project(generated))
@@ -179,11 +179,11 @@ class Appraiser:
         }
 
     def _reconstruction_scores(
-        self, vae: VAE, mean_nM: Tensor, held_out: Tensor
+        self, vae: VAE, mean_nM: Tensor, held_out: Tensor, label_n: Tensor | None
     ) -> dict[str, float]:
         if self._data.levels is None:
             return {}
-        image = self._images(vae, mean_nM, held_out)
+        image = self._images(vae, mean_nM, held_out, label_n)
         squared_error_n = (image - held_out).square().flatten(1).mean(1)
         return {
             "psnr": psnr(squared_error_n).mean().item(),
@@ -191,10 +191,11 @@ class Appraiser:
         }
 
     def _bound(self, vae: VAE) -> dict[str, float]:
-        x = self._of("validation", BOUND_IMAGES)
+        x, label_n = self._of("validation", BOUND_IMAGES)
         generator = torch.Generator().manual_seed(0)
         noise_SnM = torch.randn(BOUND_SAMPLES, len(x), vae.latent_dim, generator=generator)
-        bound = importance_weighted(vae, x, noise_SnM.to(self._device), levels=self._data.levels)
+        noise_SnM = noise_SnM.to(self._device)
+        bound = importance_weighted(vae, x, noise_SnM, label_n, levels=self._data.levels)
         nats = Estimate.of(-bound.log_prob_B)
         found = {
             "importance_weighted_nats": nats.value.item(),
@@ -205,20 +206,23 @@ class Appraiser:
             found["importance_weighted_bits"] = bits_per_dim(mass, self._data.values)
         return found
 
-    def _of(self, split: str, most: int) -> Tensor:
+    def _of(self, split: str, most: int) -> tuple[Tensor, Tensor | None]:
+        """Examples and, if there are any, their labels."""
         images = getattr(self._data, split)[:most].to(self._device)
-        return scale(images, self._data.levels)
+        labels = self._data.labels
+        label_n = getattr(labels, split)[:most].to(self._device) if labels else None
+        return scale(images, self._data.levels), label_n
 
     def _probed(self, vae: VAE, targets: Targets) -> list[tuple[Tensor, Tensor]]:
         """Drawn latents with what is known of their examples, of training and validation."""
         pairs = []
         for split, most in (("train", PROBE_IMAGES), ("validation", IMAGES)):
-            x = self._of(split, most)
+            x, label_n = self._of(split, most)
             noise_nM = self._noise(vae, len(x))
             parts = []
             for start in range(0, len(x), AT_ONCE):
                 here = slice(start, start + AT_ONCE)
-                mean_BM, log_variance_BM = vae.encode(x[here])
+                mean_BM, log_variance_BM = vae.encode(x[here], _at(label_n, here))
                 parts.append(mean_BM + (0.5 * log_variance_BM).exp() * noise_nM[here])
             known = getattr(targets, split)[: len(x)].to(self._device)
             pairs.append((torch.cat(parts), known))
@@ -228,12 +232,12 @@ class Appraiser:
         generator = torch.Generator().manual_seed(0)
         return torch.randn(count, vae.latent_dim, generator=generator).to(self._device)
 
-    def _seen(self, vae: VAE, x: Tensor) -> _Seen:
+    def _seen(self, vae: VAE, x: Tensor, label_n: Tensor | None) -> _Seen:
         noise_nM = self._noise(vae, len(x))
         parts = []
         for start in range(0, len(x), AT_ONCE):
             here = slice(start, start + AT_ONCE)
-            terms = vae(x[here], noise_nM[here])
+            terms = vae(x[here], noise_nM[here], _at(label_n, here))
             parts.append(
                 _Seen(
                     terms.rate_BM.sum(1),
@@ -245,10 +249,16 @@ class Appraiser:
             )
         return _Seen(*(torch.cat(column) for column in zip(*parts, strict=True)))
 
-    def _images(self, vae: VAE, latent_nM: Tensor, x: Tensor | None) -> Tensor:
+    def _images(
+        self, vae: VAE, latent_nM: Tensor, x: Tensor | None, label_n: Tensor | None
+    ) -> Tensor:
         parts = []
         for start in range(0, len(latent_nM), AT_ONCE):
             here = slice(start, start + AT_ONCE)
-            params = vae.decode(latent_nM[here], None if x is None else x[here])
+            params = vae.decode(latent_nM[here], _at(x, here), _at(label_n, here))
             parts.append(vae.likelihood.mean(params))
         return torch.cat(parts)
+
+
+def _at(values: Tensor | None, here: slice) -> Tensor | None:
+    return None if values is None else values[here]

@@ -104,7 +104,13 @@ class Pack:
         """K."""
         return len(self.theta_KP)
 
-    def step(self, x_KBCHW: Tensor, noise_KBM: Tensor, weight_K: Tensor) -> Tensor:
+    def step(
+        self,
+        x_KBCHW: Tensor,
+        noise_KBM: Tensor,
+        weight_K: Tensor,
+        label_KB: Tensor | None = None,
+    ) -> Tensor:
         r"""One optimiser step of every member on its own batch.
 
         The loss is $D + \beta\,c(R)$, all sums over dimensions and means over the batch, with
@@ -116,6 +122,7 @@ class Pack:
             x_KBCHW: Images in [0, 1], or counts.
             noise_KBM: Standard normal noise.
             weight_K: KL weight w of each member at its own step.
+            label_KB: Classes of the images, for conditional models.
 
         Returns:
             `[K, 5]`: rate and distortion in nats, gradient norm before clipping (0 where not
@@ -123,7 +130,8 @@ class Pack:
         """
         self.template.train()
         leaves = self._leaves()
-        terms: Terms = self._lift(VAE.__call__, leaves, x_KBCHW, noise_KBM, in_dims=(0, 0))
+        given = (x_KBCHW, noise_KBM) if label_KB is None else (x_KBCHW, noise_KBM, label_KB)
+        terms: Terms = self._lift(VAE.__call__, leaves, *given, in_dims=(0,) * len(given))
         rate_KM = terms.rate_BM.mean(1)
         rate_K = rate_KM.sum(-1)
         distortion_K = terms.distortion_B.mean(-1)
@@ -230,6 +238,17 @@ class Pack:
             "alive": self.alive_K[k].cpu().clone(),
             "buffers": {name: value[k].cpu().clone() for name, value in self.buffers.items()},
         }
+
+    def put(self, k: int, row: Row, knobs: Knobs) -> None:
+        """Give member k another state and other knobs; the others stay as they are."""
+        self.theta_KP[k] = row["theta"]
+        first, second, updates = self.adam
+        first[k], second[k], updates[k] = row["first"], row["second"], row["updates"]
+        self.alive_K[k] = row["alive"]
+        for name, value in self.buffers.items():
+            value[k] = row["buffers"][name]
+        self.knobs = (*self.knobs[:k], knobs, *self.knobs[k + 1 :])
+        self._knobs_to_device()
 
     def keep(self, members: Sequence[int]) -> None:
         """Go on with these members only; their rows are bit for bit what they were."""

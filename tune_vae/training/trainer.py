@@ -11,7 +11,7 @@ import hashlib
 import math
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 import torch
@@ -19,21 +19,24 @@ from torch import Tensor, nn
 
 from tune_vae.data import Splits, scale
 from tune_vae.errors import CheckpointError, DataError
+from tune_vae.science.collapse_point import spectral_peak
 from tune_vae.science.elbo import bits_per_dim
 from tune_vae.science.evaluation import ACTIVE_VARIANCE, calibrated_log_sigma, score
-from tune_vae.science.history import COMPARABLE_WEIGHT, EpochReport
+from tune_vae.science.history import COMPARABLE_WEIGHT, EpochReport, Rollback
 from tune_vae.science.likelihoods import Likelihood
 from tune_vae.science.networks import Network
 from tune_vae.science.priors import Prior
 from tune_vae.science.priors.standard import Standard
 from tune_vae.science.schedules import Schedule
 from tune_vae.science.sigmas import Sigma
-from tune_vae.science.signals import PROBES, Signals, signals, spectral_peak
+from tune_vae.science.signals import PROBES, Signals, signals
 from tune_vae.science.vae import VAE
 from tune_vae.training.appraisal import Appraisal, Appraiser
-from tune_vae.training.pack import Knobs, Pack, fresh_row
+from tune_vae.training.feeding import batches, placed
+from tune_vae.training.lookout import LOOK_STEPS, Lookout
+from tune_vae.training.pack import Knobs, Pack, Row, fresh_row
 
-__all__ = ["Member", "Trainer", "build_vae", "restored_vae"]
+__all__ = ["Member", "Trainer", "build_vae", "restored_vae", "rollbacks_of"]
 
 CALIBRATION_IMAGES = 256
 SPECTRUM_IMAGES = 512
@@ -45,6 +48,8 @@ EVALUATION_OUTPUTS = 2**23
 fill the memory."""
 NOISE_CHUNK = 64
 """Steps whose noise is drawn at once, which bounds the memory it takes."""
+ROLLBACK_LR = 0.5
+"""Factor on the learning rate of a member that is rolled back."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +65,7 @@ class Member:
         lr, weight_decay, grad_clip: See `Knobs`.
         epochs, batch_size: Length of the training and images per step.
         prior: What latents are expected.
+        classes: Number of classes that a conditional model is told apart; 0 for none.
         free_bits, free_bits_total, kl_target: See `Knobs`.
         init_scale: Factor on the weights (not the biases) that training starts from.
         config: Text that rebuilds this member, carried into its checkpoints.
@@ -79,6 +85,7 @@ class Member:
     epochs: int
     batch_size: int
     prior: Prior = field(default_factory=Standard)
+    classes: int = 0
     free_bits: float = 0.0
     free_bits_total: float = 0.0
     kl_target: float = 0.0
@@ -89,7 +96,8 @@ class Member:
         """What must be equal for two members to train in one pack."""
         sigma = self.sigma.pack_key() if self.sigma else None
         prior = self.prior.pack_key()
-        return (self.network, self.latent_dim, self.likelihood, sigma, prior, self.batch_size)
+        model = (self.network, self.latent_dim, self.likelihood, sigma, prior, self.classes)
+        return (*model, self.batch_size)
 
     def knobs(self) -> Knobs:
         """What may differ between the members of a pack."""
@@ -107,6 +115,7 @@ def build_vae(member: Member, shape: tuple[int, int, int]) -> VAE:
             shape=shape,
             latent_dim=member.latent_dim,
             prior=member.prior,
+            classes=member.classes,
         )
     with torch.no_grad():
         for part in (vae.encoder, vae.decoder):
@@ -120,19 +129,29 @@ def restored_vae(member: Member, shape: tuple[int, int, int], state: Mapping[str
     """The model that a state of the member holds, in evaluation mode on the host."""
     vae = build_vae(member, shape)
     nn.utils.vector_to_parameters(state["theta"], vae.parameters())
-    vae.load_state_dict(state["buffers"], strict=False)
+    # Not by `load_state_dict`, which passes over buffers that a module does not save by itself.
+    for name, buffer in vae.named_buffers():
+        buffer.copy_(state["buffers"].get(name, buffer))
     return vae.eval()
+
+
+def rollbacks_of(state: Mapping[str, Any] | None) -> tuple[Rollback, ...]:
+    """What a member went through to get to a state; nothing if an earlier version wrote it."""
+    return tuple(Rollback(**one) for one in (state or {}).get("rollbacks", ()))
 
 
 class Trainer:
     """Trains the members of one pack; iterate over it, one epoch at a time.
 
     Each turn yields the reports of the living members. Between two turns the caller may
-    `retire` members and take their `state`.
+    `retire` members, `roll_back` those whose loss is lost, and take their `state`.
+
+    An epoch ends early when no member is alive any more: 20 steps after the last loss at most.
 
     Arguments:
         members: Members of equal pack key.
-        data: The images; they are kept on the device as they are, one byte a value.
+        data: The images; they are kept on the device as they are, one byte a value, if they fit
+            there. On a CPU they are not copied.
         device: Where to train.
         resume: States by trial, from `state`; members without one begin anew.
         dtype: float32, or float64 to check formulas.
@@ -140,7 +159,7 @@ class Trainer:
             for: `sample_distance`, `probe_error`.
 
     Raises:
-        DataError: Fewer training images than one batch.
+        DataError: Fewer training images than one batch, or no labels for a conditional model.
         CheckpointError: A state belongs to another model.
 
     Example:
@@ -173,40 +192,65 @@ class Trainer:
         misfit = members[0].likelihood.misfit(data.levels)
         if misfit:
             raise DataError(f"{type(members[0].likelihood).__name__} does not fit: {misfit}")
+        self._train_labels, self._validation_labels = self._labels(members[0].classes)
         self._each_epoch = frozenset(each_epoch)
         self._appraiser = Appraiser(data, self._device)
-        self._train = data.train.to(self._device)
-        self._validation = data.validation.to(self._device)
-        self._resume_rows(resume or {})
+        self._train = placed(data.train, self._device)
+        self._validation = placed(data.validation, self._device)
+        states = resume or {}
+        self._epochs = [_epochs_of(states.get(member.trial)) for member in members]
+        self._rollbacks = {m.trial: rollbacks_of(states.get(m.trial)) for m in members}
+        template = build_vae(members[0], data.shape).to(self._device, dtype)
+        rows = [self._row(member, states.get(member.trial)) for member in members]
+        self._pack = Pack(template, rows, [self._knobs(member) for member in members])
         self._weights = {member.trial: self._kl_weights(member) for member in members}
         self._ahead = {trial: _lowest_ahead(weight) for trial, weight in self._weights.items()}
-        peak = spectral_peak(scale(data.train[:SPECTRUM_IMAGES], data.levels)).item()
+        x_nCHW = scale(data.train[:SPECTRUM_IMAGES], data.levels)
+        if members[0].classes:
+            # What the label tells need not pass through the latents.
+            x_nCHW = _within_classes(x_nCHW, self._train_labels[:SPECTRUM_IMAGES].cpu())
+        peak = spectral_peak(x_nCHW).item()
         self._spectral_peak = peak if math.isfinite(peak) else None
         self._retired: set[int] = set()
 
-    def _resume_rows(self, resume: Mapping[int, Mapping[str, Any]]) -> None:
-        rows, self._epochs = [], []
-        for member in self._members:
-            vae = build_vae(member, self._data.shape).to(self._dtype)
-            row, state = fresh_row(vae), resume.get(member.trial)
-            if state:
-                if _contents(state) != _contents(row):
-                    raise CheckpointError(
-                        f"the checkpoint of trial {member.trial} holds another model: "
-                        f"{_contents(state)} instead of {_contents(row)}"
-                    )
-                row = {key: state[key] for key in row}
-            rows.append(
-                {
-                    key: {name: b.to(self._device) for name, b in value.items()}
-                    if isinstance(value, dict)
-                    else value.to(self._device)
-                    for key, value in row.items()
-                }
+    def _labels(self, classes: int) -> tuple[Tensor, Tensor]:
+        """Of training and validation images; zeros, which nobody looks at, if none are told."""
+        data = self._data
+        if classes and not 0 < data.classes <= classes:
+            raise DataError(
+                f"a conditional model of {classes} classes needs their labels, and these data "
+                f"have {data.classes or 'none'}"
             )
-            self._epochs.append(int(state["epoch"]) if state else 0)
-        template = build_vae(self._members[0], self._data.shape).to(self._device, self._dtype)
-        self._pack = Pack(template, rows, [member.knobs() for member in self._members])
+        if classes and data.labels:
+            train, validation, _ = data.labels
+        else:
+            train, validation = (
+                torch.zeros(len(x), dtype=torch.int64) for x in (data.train, data.validation)
+            )
+        return train.to(self._device), validation.to(self._device)
+
+    def _row(self, member: Member, state: Mapping[str, Any] | None) -> Row:
+        """A member's part of a state, or the one it begins with, on the device."""
+        row = fresh_row(build_vae(member, self._data.shape).to(self._dtype))
+        if state:
+            if _contents(state) != _contents(row):
+                raise CheckpointError(
+                    f"the checkpoint of trial {member.trial} holds another model: "
+                    f"{_contents(state)} instead of {_contents(row)}"
+                )
+            row = {key: state[key] for key in row}
+        return {
+            key: {name: b.to(self._device) for name, b in value.items()}
+            if isinstance(value, dict)
+            else value.to(self._device)
+            for key, value in row.items()
+        }
+
+    def _lr(self, member: Member) -> float:
+        return member.lr * ROLLBACK_LR ** len(self._rollbacks[member.trial])
+
+    def _knobs(self, member: Member) -> Knobs:
+        return replace(member.knobs(), lr=self._lr(member))
 
     @property
     def living(self) -> list[int]:
@@ -221,6 +265,28 @@ class Trainer:
         """Let a member go; its place is freed before the next epoch."""
         self._retired.add(trial)
 
+    def roll_back(self, lost: EpochReport, state: Mapping[str, Any] | None) -> None:
+        """Take a member that was lost back to an earlier epoch, at half its learning rate.
+
+        It runs the same batches with the same noise again. The others stay as they are.
+
+        Arguments:
+            lost: The report that told the loss.
+            state: From `state`, before the loss; None to begin again.
+        """
+        k = self._index(lost.trial)
+        member = self._members[k]
+        self._epochs[k] = _epochs_of(state)
+        rollback = Rollback(
+            step=lost.lost_step,
+            epoch=lost.epoch,
+            resumed=self._epochs[k],
+            lr_before=lost.lr,
+            lr_after=lost.lr * ROLLBACK_LR,
+        )
+        self._rollbacks[lost.trial] += (rollback,)
+        self._pack.put(k, self._row(member, state), self._knobs(member))
+
     def state(self, trial: int) -> dict[str, Any]:
         """Everything needed to go on with a member, as tensors and plain values on the host.
 
@@ -232,6 +298,7 @@ class Trainer:
             "trial": trial,
             "seed": member.seed,
             "epoch": self._epochs[k],
+            "rollbacks": [asdict(rollback) for rollback in self._rollbacks[trial]],
             "config": member.config,
         }
 
@@ -261,27 +328,32 @@ class Trainer:
                 ].view(self._steps, self._batch)
                 for k in range(self._pack.size)
             ]
-        ).to(self._device)
+        )
         weight_KT = torch.stack(
             [
                 self._weights[member.trial][epoch]
                 for member, epoch in zip(self._members, self._epochs, strict=True)
             ]
         )
-        measured, alive_K = [], self._pack.alive_K
-        for step in range(self._steps):
+        measured, alive_K, lookout = [], self._pack.alive_K, Lookout()
+        for step, images_KBCHW in enumerate(batches(self._train, order_KTB, self._device)):
             if step % NOISE_CHUNK == 0:
                 noise_KTBM = self._noise(step)
-            images_KBCHW = scale(self._train[order_KTB[:, step]], self._data.levels)
             measured.append(
                 self._pack.step(
-                    images_KBCHW.to(self._dtype),
+                    self._scaled(images_KBCHW),
                     noise_KTBM[:, step % NOISE_CHUNK],
                     weight_KT[:, step],
+                    self._train_labels[order_KTB[:, step].to(self._device)],
                 )
             )
+            if (step + 1) % LOOK_STEPS == 0 and lookout.all_lost(self._pack.alive_K):
+                break
         self._epochs = [epoch + 1 for epoch in self._epochs]
         return self._reports(torch.stack(measured, dim=1), weight_KT, alive_K, begin)
+
+    def _scaled(self, images: Tensor) -> Tensor:
+        return scale(images.to(self._device), self._data.levels).to(self._dtype)
 
     def _noise(self, step: int) -> Tensor:
         chunk = min(NOISE_CHUNK, self._steps - step)
@@ -342,18 +414,20 @@ class Trainer:
         seconds: float,
     ) -> EpochReport:
         member, epoch = self._members[k], self._epochs[k]
+        before = (epoch - 1) * self._steps
         train_rate, train_distortion, grad_norm, skipped, finite, *schedule = training
         weight, weight_low, full_steps, alive, alive_steps = schedule
         sigma, active, *rates = scored[4:]
-        lost = alive and alive_steps < self._steps
+        # An epoch that ends before its time is one in which all were lost.
+        lost = before + int(alive_steps) + 1 if alive and alive_steps < self._steps else None
         return EpochReport(
             trial=member.trial,
             epoch=epoch,
-            step=epoch * self._steps,
+            step=lost or before + self._steps,
             kl_weight=weight,
             kl_weight_low=weight_low,
             beta=member.beta * weight,
-            lr=member.lr,
+            lr=self._lr(member),
             train_rate_nats=train_rate,
             train_distortion_nats=train_distortion,
             grad_norm=grad_norm,
@@ -366,8 +440,9 @@ class Trainer:
             seconds=seconds,
             full_steps=int(full_steps),
             kl_weight_ahead=self._ahead[member.trial][epoch - 1],
-            lost_step=(epoch - 1) * self._steps + int(alive_steps) + 1 if lost else None,
+            lost_step=lost,
             spectral_peak=self._spectral_peak,
+            rollbacks=len(self._rollbacks[member.trial]),
             **_known(signs),
             **self._dear_scores(member),
         )
@@ -413,16 +488,16 @@ class Trainer:
     @torch.no_grad()
     def signals(self) -> Tensor:
         """`Signals` of every member as it stands, on the device, `[K, 6]` in float64."""
-        levels = self._data.levels
         generator = torch.Generator().manual_seed(_mix(0, "noise of the probes"))
-        x = scale(self._validation[:PROBES], levels).to(self._dtype)
+        x = self._scaled(self._validation[:PROBES])
         noise_nM = torch.randn(len(x), self._members[0].latent_dim, generator=generator)
         found: Signals = self._pack.evaluate(
             signals,
             x,
             noise_nM.to(self._device, self._dtype),
-            scale(self._train[:CONSTANT_IMAGES], levels).to(self._dtype).mean(0),
-            in_dims=(None, None, None),
+            self._scaled(self._train[:CONSTANT_IMAGES]).mean(0),
+            self._validation_labels[:PROBES],
+            in_dims=(None, None, None, None),
         )
         return torch.stack(list(found), dim=1)
 
@@ -441,23 +516,27 @@ class Trainer:
         held_out = self._validation
         noise_nM = torch.randn(len(held_out), latents, generator=generator)
         noise_nM = noise_nM.to(self._device, self._dtype)
-        sample = scale(self._train[:CALIBRATION_IMAGES], levels).to(self._dtype)
+        sample = self._scaled(self._train[:CALIBRATION_IMAGES])
         sample_noise = torch.randn(len(sample), latents, generator=generator)
         fitted_K = self._pack.evaluate(
-            lambda vae, x, noise: calibrated_log_sigma(vae, x, noise, levels=levels),
+            lambda vae, x, noise, label: calibrated_log_sigma(vae, x, noise, label, levels=levels),
             sample,
             sample_noise.to(self._device, self._dtype),
-            in_dims=(None, None),
+            self._train_labels[:CALIBRATION_IMAGES],
+            in_dims=(None, None, None),
         )
         outputs = self._data.values * self._members[0].likelihood.params_per_value
         size = max(1, min(EVALUATION_BATCH, EVALUATION_OUTPUTS // (outputs * self._pack.size)))
         batches = [
             self._pack.evaluate(
-                lambda vae, x, noise, fitted: score(vae, x, noise, fitted, levels=levels),
-                scale(held_out[start : start + size], levels).to(self._dtype),
+                lambda vae, x, noise, fitted, label: score(
+                    vae, x, noise, fitted, label, levels=levels
+                ),
+                self._scaled(held_out[start : start + size]),
                 noise_nM[start : start + size],
                 fitted_K,
-                in_dims=(None, None, 0),
+                self._validation_labels[start : start + size],
+                in_dims=(None, None, 0, None),
             )
             for start in range(0, len(held_out), size)
         ]
@@ -481,10 +560,22 @@ def _known(signs: list[float]) -> dict[str, Any]:
     }
 
 
+def _within_classes(x_nCHW: Tensor, label_n: Tensor) -> Tensor:
+    """Examples less the mean of their class."""
+    within_nCHW = x_nCHW.clone()
+    for label in set(label_n.tolist()):
+        within_nCHW[label_n == label] -= x_nCHW[label_n == label].mean(0)
+    return within_nCHW
+
+
 def _lowest_ahead(weight: Tensor) -> list[float]:
     """After each epoch, the lowest of the KL weights `[epochs, T]` still to come."""
     lowest = [*weight.amin(1).tolist(), 1.0]
     return [min(lowest[epoch:]) for epoch in range(1, len(lowest))]
+
+
+def _epochs_of(state: Mapping[str, Any] | None) -> int:
+    return int(state["epoch"]) if state else 0
 
 
 def _contents(row: Mapping[str, Any]) -> str:

@@ -160,6 +160,11 @@ def train(plan: Plan, data: Splits) -> Iterator[Run]:
         yield Run(name, schedule, beta_norm, member.lr, history)
 
 
+def fashion_mnist(root: str) -> Splits:
+    """Of Fashion-MNIST, what the runs were trained on."""
+    return FashionMnist(root=root, validation=1000, limit=12_000).load()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--root", required=True, help="folder of the files of Fashion-MNIST")
@@ -172,8 +177,8 @@ def main() -> None:
         if any(run.name.startswith(plan.name) for run in runs):
             continue
         if plan.data not in data:
-            fashion = FashionMnist(root=arguments.root, validation=1000, limit=12_000)
-            data[plan.data] = (Digits() if plan.data == "digits" else fashion).load()
+            digits = plan.data == "digits"
+            data[plan.data] = Digits().load() if digits else fashion_mnist(arguments.root)
         runs += train(plan, data[plan.data])
         save(runs, arguments.out)
         print(f"{len(runs):>4} runs: {plan.name}", flush=True)

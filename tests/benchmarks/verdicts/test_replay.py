@@ -4,8 +4,10 @@ import math
 
 import pytest
 
+from tests.benchmarks.verdicts.foretold import ratios
 from tests.benchmarks.verdicts.histories import Run, load
 from tests.benchmarks.verdicts.replay import Replayed, Score, replay, split
+from tune_vae.data.datasets.digits import Digits
 from tune_vae.science.health import Limits
 
 
@@ -65,3 +67,14 @@ def test_patient_verdicts_break_them_too(runs: list[Run]) -> None:
     score = Score.of(replay(run, Limits(steps=1000)) for run in runs)
     saved, epochs = score.epochs_saved
     assert saved < 0.7 * epochs
+
+
+def test_what_is_foretold_dead_was_and_with_a_margin(runs: list[Run]) -> None:
+    found = ratios(runs, {"digits": Digits().load()})
+    assert len({one.decoder for one in found}) == 4
+    beyond = [one.label for one in found if one.ratio > Limits().foretold]
+    assert beyond.count("collapsed") >= 25
+    assert not {"healthy", "marginal"} & set(beyond)
+    living = [one.ratio for one in found if one.label in ("healthy", "marginal")]
+    # Were the point twice as large, it would be sound as well, and foretell little.
+    assert 0.7 < max(living) < Limits().foretold / 1.5

@@ -8,7 +8,7 @@ import pytest
 
 from tests.factories import STEPS_PER_EPOCH, history, report
 from tune_vae.science.health import Kind, Limits, Verdict, judge
-from tune_vae.science.history import EpochReport
+from tune_vae.science.history import EpochReport, Rollback
 
 
 def verdicts(
@@ -238,6 +238,18 @@ def test_loss_that_is_not_finite_has_diverged(lost: dict[str, float]) -> None:
     assert "loss not finite in epoch 2 (rate 7.25 nats the epoch before)" in verdict.reason
     assert "learning rate 0.5" in verdict.reason
     assert verdict.reason.endswith("A lower learning rate, or stronger clipping.")
+
+
+@pytest.mark.parametrize("lost", [{"finite": False}, {"skipped": STEPS_PER_EPOCH}], ids=str)
+def test_divergence_after_a_rollback_says_that_there_was_one(lost: dict[str, float]) -> None:
+    back = Rollback(step=153, epoch=4, resumed=3, lr_before=0.1, lr_after=0.05)
+    once = judge(history([report(1, **lost)], rollbacks=[back]), Limits())
+    assert once.kind is Kind.DIVERGED
+    assert once.reason.endswith(
+        "clipping. Rolled back already: lost at step 153 in epoch 4, lr 0.1 → 0.05, went on from "
+        "epoch 3."
+    )
+    assert judge(history([report(1)], rollbacks=[back]), Limits()).kind is Kind.HEALTHY
 
 
 def test_divergence_is_told_in_the_first_epoch_and_under_warm_up() -> None:

@@ -2,11 +2,12 @@
 
 import json
 import math
+from dataclasses import asdict, replace
 
 import pytest
 
 from tests.factories import history, report
-from tune_vae.science.history import OBJECTIVES, EpochReport
+from tune_vae.science.history import OBJECTIVES, EpochReport, Rollback
 
 
 def test_report_survives_json() -> None:
@@ -18,6 +19,30 @@ def test_report_survives_json() -> None:
 
 def test_report_of_a_later_version_is_read_without_its_new_numbers() -> None:
     assert EpochReport.from_dict(report().to_dict() | {"probe_accuracy": 0.9}) == report()
+
+
+@pytest.mark.parametrize(
+    ("change", "lost"),
+    [
+        ({}, False),
+        ({"finite": False}, True),
+        ({"neg_elbo": math.nan}, True),
+        ({"neg_elbo": -math.inf}, True),
+        ({"bits_per_dim": math.nan, "sigma": math.nan}, False),
+    ],
+    ids=str,
+)
+def test_epoch_is_lost_by_a_loss_and_by_no_other_number(
+    change: dict[str, float], lost: bool
+) -> None:
+    assert report(**change).lost is lost
+
+
+def test_rollback_tells_where_it_was_lost_and_how_it_went_on() -> None:
+    back = Rollback(step=153, epoch=7, resumed=6, lr_before=0.1, lr_after=0.05)
+    assert str(replace(back, resumed=0)).endswith("lr 0.1 → 0.05, began again")
+    assert str(replace(back, step=None)).startswith("lost in epoch 7, lr")
+    assert Rollback(**json.loads(json.dumps(asdict(back)))) == back
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
@@ -37,6 +62,14 @@ def test_epochs_are_kept_in_order() -> None:
 def test_epoch_out_of_order_is_refused(epoch: int) -> None:
     with pytest.raises(ValueError, match=f"expected epoch 3, got {epoch}"):
         history([report(1), report(2)]).add(report(epoch))
+
+
+def test_history_until_an_epoch_is_what_it_was_then() -> None:
+    whole = history(report(n) for n in range(1, 6))
+    then = whole.until(3)
+    assert then == history(report(n) for n in range(1, 4))
+    then.add(report(4, rate_nats=99.0))
+    assert [one.rate_nats for one in whole] == [8.0] * 5
 
 
 def test_history_is_finished_with_its_last_epoch() -> None:

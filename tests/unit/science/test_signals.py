@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from tests.factories import member
-from tune_vae.science.signals import Signals, signals, spectral_peak
+from tune_vae.science.signals import Signals, signals
 from tune_vae.science.vae import VAE
 from tune_vae.training.trainer import build_vae
 
@@ -75,18 +75,3 @@ def test_signals_can_be_differentiated() -> None:
     found = signals(vae, *probes(8))
     grads = torch.autograd.grad(found.explained_variance, list(vae.parameters()))
     assert all(grad.isfinite().all() for grad in grads)
-
-
-@pytest.mark.parametrize(("examples", "values"), [(60, 12), (12, 60)])
-def test_peak_is_the_largest_eigenvalue_over_the_mean_of_all(examples: int, values: int) -> None:
-    generator = torch.Generator().manual_seed(0)
-    scales = torch.linspace(0.1, 2, values)
-    x = torch.randn(examples, values, generator=generator) * scales
-    covariance = np.cov(x.double().numpy(), rowvar=False)
-    eigenvalues = np.linalg.eigvalsh(covariance)
-    expected = eigenvalues[-1] / (np.trace(covariance) / values)
-    assert spectral_peak(x).item() == pytest.approx(expected)
-
-
-def test_peak_of_one_constant_example_is_not_a_number() -> None:
-    assert spectral_peak(torch.ones(5, 3)).isnan()

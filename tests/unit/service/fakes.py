@@ -1,9 +1,10 @@
 """Ledger and tracker in ten lines each, which write what they are told into one diary."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from tune_vae.science.health import Verdict
-from tune_vae.science.history import EpochReport
+from tune_vae.science.history import EpochReport, Rollback
 from tune_vae.service.journey import Decision, TrialResult
 
 Event = tuple[str, int, int]
@@ -51,6 +52,8 @@ class FakeTracker:
     def __init__(self, diary: Diary) -> None:
         self._diary = diary
         self.curves: dict[int, dict[int, EpochReport]] = {}
+        self.rollbacks: dict[int, tuple[Rollback, ...]] = {}
+        self.verdicts: dict[int, dict[int, Verdict]] = {}
         self.results: list[TrialResult] = []
 
     def log(self, report: EpochReport, verdict: Verdict) -> None:
@@ -58,6 +61,12 @@ class FakeTracker:
         if report.epoch not in curve:
             self._diary.write(("log", report.trial, report.epoch))
             curve[report.epoch] = report
+        self.verdicts.setdefault(report.trial, {})[report.epoch] = verdict
+
+    def roll_back(self, trial: int, rollbacks: Sequence[Rollback]) -> None:
+        if self.rollbacks.get(trial) != tuple(rollbacks):
+            self._diary.write(("roll back", trial, rollbacks[-1].epoch))
+            self.rollbacks[trial] = tuple(rollbacks)
 
     def conclude(self, result: TrialResult) -> None:
         self._diary.write(("conclude", result.trial, result.last.epoch))

@@ -93,7 +93,7 @@ def test_too_few_trials_stop_nothing() -> None:
     assert pruned(ParetoPruner(n_min_trials=4), *vectors)[0]
 
 
-def test_trials_are_judged_at_rungs_only_and_against_the_same_step() -> None:
+def test_trials_are_judged_at_rungs_only() -> None:
     pruner = ParetoPruner(3, 2, n_min_trials=2)
     of = study(pruner)
     good, bad = of.ask(), of.ask()
@@ -104,10 +104,45 @@ def test_trials_are_judged_at_rungs_only_and_against_the_same_step() -> None:
         if pruner.should_prune(bad):
             stopped.append(step)
     assert stopped == [3, 6, 12]
-    # One that was still in its warm-up at the rung is compared with nothing there.
-    late = of.ask()
-    report_vector(late, DOMINATED, 4)
-    assert not pruner.should_prune(late)
+
+
+def test_trial_that_had_nothing_to_report_is_judged_when_it_reports() -> None:
+    """As after a warm-up: once, at the last rung it has passed."""
+    pruner = ParetoPruner(3, 2, n_min_trials=2)
+    of = study(pruner)
+    good, late = of.ask(), of.ask()
+    for step in range(1, 14):
+        report_vector(good, (1, 1), step)
+    stopped = []
+    for step in range(8, 14):
+        report_vector(late, DOMINATED, step)
+        if pruner.should_prune(late):
+            stopped.append(step)
+    assert stopped == [8, 12]
+
+
+def test_at_a_rung_each_trial_counts_with_its_first_vector_from_there_on() -> None:
+    """A trial is not beaten by what another became later, nor by what it was before."""
+    pruner = ParetoPruner(4, 2, n_min_trials=2)
+    of = study(pruner)
+    other, mine = of.ask(), of.ask()
+    for step, vector in ((3, (0, 0)), (5, (3, 3)), (7, (0, 0))):
+        report_vector(other, vector, step)
+    report_vector(mine, (2, 2), 4)
+    assert not pruner.should_prune(mine)
+    assert pruner.beaten_by(of, of.get_trials()[1]) == (0, 1)
+    worse = of.ask()
+    report_vector(worse, (4, 4), 4)
+    assert pruner.should_prune(worse)
+    assert pruner.beaten_by(of, of.get_trials()[2]) == (2, 2)
+
+
+def test_trial_that_never_reached_the_rung_is_no_rival_there() -> None:
+    pruner = ParetoPruner(4, 2, n_min_trials=2)
+    of = study(pruner)
+    (_,) = reported(of, (1, 1), step=3)
+    (mine,) = reported(of, DOMINATED, step=4)
+    assert not pruner.should_prune(mine)
 
 
 def test_failed_trials_are_compared_with_nothing() -> None:

@@ -6,7 +6,8 @@ import yaml
 from tests.trials import study, trial_config
 from tune_vae.science.health import Kind
 from tune_vae.service.remedy import remedy
-from tune_vae.service.results import StudyResults, TrialRow
+from tune_vae.service.results import StudyResults
+from tune_vae.service.rows import TrialRow
 
 
 def ended(kind: Kind, *configs: dict[str, float]) -> list[TrialRow]:

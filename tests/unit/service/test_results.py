@@ -7,13 +7,14 @@ import pytest
 
 from tests.trials import trial_config
 from tune_vae.science.health import Kind
-from tune_vae.service.results import StudyResults, TrialRow
+from tune_vae.service.results import StudyResults
+from tune_vae.service.rows import TrialRow
 
 
 def row(trial: int, *values: float, kind: str = "healthy", state: str = "ended") -> TrialRow:
     """A row of a study; finished if it has values."""
     return TrialRow(
-        config=trial_config(trial),
+        config=trial_config(trial, lr=1e-3 * (trial + 1)),
         state=state,
         finished=bool(values),
         kind=kind if state == "ended" else "",
@@ -193,3 +194,27 @@ def test_idle_time_of_two_objectives_ends_with_a_larger_front() -> None:
     grown = [(0, 4), (4, 0), (3, 3), (3.5, 3.5), (1, 1)]
     assert tradeoff(*grown[:4]).idle == 1
     assert tradeoff(*grown).idle == 0
+
+
+def test_repeats_wanted_are_those_of_the_best_and_pending_those_that_have_not_ended() -> None:
+    found = replace(
+        study(row(0, 3.0), row(1, 1.0), row(2, 2.0), row(3, kind="collapsed")), seeds=3, top=2
+    )
+    assert [config.label for config in found.wanted] == ["1/2", "1/3", "2/2", "2/3"]
+    assert found.pending == found.wanted
+    ended = [replace(row(0, 1.5), config=config) for config in found.wanted[:2]]
+    waits = replace(row(0, state="waiting"), config=found.wanted[2])
+    assert replace(found, repeats=[*ended, waits]).pending == found.wanted[2:]
+    assert replace(found, seeds=1).wanted == []
+    assert study(row(0, kind="collapsed")).wanted == []
+
+
+def test_finalists_are_those_with_repeats_and_stand_by_their_means() -> None:
+    found = study(row(0, 1.0), row(1, 2.0), row(2, 3.0), row(3, 4.0))
+    means = {3: 5.0, 0: 7.0, 2: 6.0}
+    again = [
+        replace(row(0, mean), config=found.rows[trial].config.repeated(1))
+        for trial, mean in means.items()
+    ]
+    assert [one.row.trial for one in replace(found, repeats=again).finalists] == [3, 2, 0]
+    assert found.finalists == []

@@ -37,7 +37,13 @@ class Fault:
 
 
 FAULTS = [
-    Fault("01_unknown_key.yaml", 9, "notes", "unknown key `notes`", "known: budget, data,"),
+    Fault(
+        "01_unknown_key.yaml",
+        9,
+        "notes",
+        "unknown key `notes`",
+        "known: budget, conditional, data,",
+    ),
     Fault("02_key_without_its_section.yaml", 9, "epochs", "unknown key `epochs`", "in `train`"),
     Fault("03_misspelt_section.yaml", 9, "budgets", "unknown key `budgets`", "mean `budget`?"),
     Fault("04_unknown_key_in_search.yaml", 8, "beta", "`beta` in `search`", "mean `beta_norm`?"),
@@ -180,6 +186,7 @@ FAULTS = [
     ),
     Fault("93_known_good_in_words.yaml", 9, "mostly", "`known_good` must be true", "literature"),
     Fault("94_no_patience.yaml", 9, "0", "`budget.patience`", "greater than or equal to 1"),
+    Fault("95_password_in_a_url.yaml", 10, "ledger", "holds a password", "set TUNE_VAE_LEDGER"),
 ]
 
 MANY = [

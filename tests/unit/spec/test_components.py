@@ -203,3 +203,77 @@ def test_argument_without_a_default_must_be_given(my_schedules: str) -> None:
     assert problem.message == f"`{name}.floor` is missing"
     assert (problem.path, problem.tip, problem.on_key) == ((name,), "add `floor: …`", True)
     assert components.build("schedule", {name: {"floor": 0.5}}).floor == 0.5
+
+
+@pytest.fixture
+def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
+    """Two studies, each with a module of the same name beside it, and an empty third folder."""
+    monkeypatch.setattr(sys, "path", [place for place in sys.path if place])
+    monkeypatch.setattr(components, "_folder", None)
+    monkeypatch.delitem(sys.modules, "beside", raising=False)
+    monkeypatch.delitem(sys.modules, "in_package.inner", raising=False)
+    monkeypatch.delitem(sys.modules, "in_package", raising=False)
+    found = {name: tmp_path / name for name in ("one", "other", "empty")}
+    for folder in found.values():
+        folder.mkdir()
+    for name in ("one", "other"):
+        (found[name] / "beside.py").write_text(MODULE)
+    (found["one"] / "in_package").mkdir()
+    (found["one"] / "in_package" / "__init__.py").write_text("")
+    (found["one"] / "in_package" / "inner.py").write_text(MODULE)
+    monkeypatch.chdir(found["empty"])
+    return found
+
+
+def test_module_lies_beside_the_study_file(folders: dict[str, Path]) -> None:
+    assert "No module named 'beside'" in problem_of("schedule", "beside:Square").message
+    components.imports_from(folders["one"])
+    assert components.build("schedule", "beside:Square").power == 2
+    assert components.build("schedule", "in_package.inner:Square").power == 2
+    assert sys.modules["beside"].__file__ == str(folders["one"] / "beside.py")
+
+
+def test_folder_may_be_given_from_where_one_stands(
+    folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And is found from everywhere afterwards."""
+    monkeypatch.chdir(folders["one"].parent)
+    components.imports_from(Path("one"))
+    monkeypatch.chdir(folders["empty"])
+    assert components.build("schedule", "beside:Square").power == 2
+
+
+def test_module_beside_the_study_comes_before_one_where_one_stands(
+    folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folders["other"])
+    components.imports_from(folders["one"])
+    components.build("schedule", "beside:Square")
+    assert sys.modules["beside"].__file__ == str(folders["one"] / "beside.py")
+
+
+def test_module_where_one_stands_is_found_as_well(
+    folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folders["one"])
+    components.imports_from(folders["empty"])
+    assert components.build("schedule", "beside:Square").power == 2
+
+
+def test_module_of_another_study_is_not_taken_for_ones_own(folders: dict[str, Path]) -> None:
+    components.imports_from(folders["one"])
+    components.build("schedule", "beside:Square")
+    components.imports_from(folders["other"])
+    problem = problem_of("schedule", "beside:Square")
+    assert str(folders["one"] / "beside.py") in problem.message
+    assert "another name" in problem.tip
+    # A study without such a module means the one that is there.
+    components.imports_from(folders["empty"])
+    assert components.build("schedule", "beside:Square").power == 2
+
+
+def test_module_that_raises_is_told_and_not_raised(folders: dict[str, Path]) -> None:
+    (folders["one"] / "raising.py").write_text("1 / 0")
+    components.imports_from(folders["one"])
+    problem = problem_of("schedule", "raising:Square")
+    assert "cannot import `raising:Square`: ZeroDivisionError: division by zero" in problem.message

@@ -1,5 +1,7 @@
 """Whether the numbers of a study can be compared, and whether each knob turns something."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -200,6 +202,13 @@ def test_images_that_were_scaled_before_they_were_rounded_are_refused(digits: Sp
     assert "divided by 255" in problem.tip
 
 
+def test_all_training_images_are_looked_at_however_many(digits: Splits) -> None:
+    dark = torch.zeros(3000, 1, 8, 8, dtype=torch.uint8)
+    assert len(found(Splits(dark, digits.validation, digits.test, levels=17))) == 2
+    dark[-1] = 16
+    assert not found(Splits(dark, digits.validation, digits.test, levels=17))
+
+
 def test_examples_that_are_all_the_same_are_refused(digits: Splits) -> None:
     same = digits.train[:1].repeat(200, 1, 1, 1)
     (problem,) = found(Splits(same, digits.validation, digits.test, levels=17))
@@ -211,6 +220,47 @@ def test_probe_needs_labels(digits: Splits) -> None:
     without = Splits(digits.train, digits.validation, digits.test, levels=17)
     (problem,) = found(without, objective="probe_error")
     assert "needs labels" in problem.message
+
+
+def test_network_of_counts_is_refused_for_images(digits: Splits, counts: Splits) -> None:
+    network = "{choice: [mlp, counts]}"
+    (problem,) = found(digits, network=network)
+    assert problem.message == (
+        "`counts` cannot be used here: it is a network for counts, and the data are grey levels"
+    )
+    assert problem.path == ("network",)
+    assert found(counts, likelihood="poisson", network=network) == []
+
+
+def test_conditional_study_needs_labels(digits: Splits) -> None:
+    assert found(digits, conditional="true") == []
+    without = Splits(digits.train, digits.validation, digits.test, levels=17)
+    assert found(without) == []
+    (problem,) = found(without, conditional="true")
+    assert "`conditional: true` needs labels" in problem.message
+    assert problem.path == ("conditional",)
+
+
+def test_conditional_study_needs_an_example_of_the_last_class(digits: Splits) -> None:
+    assert digits.labels is not None
+    few = replace(digits, labels=digits.labels._replace(train=digits.labels.train.clamp(max=8)))
+    assert found(few) == []
+    (problem,) = found(few, conditional="true")
+    assert "10 classes, and no training example of the last" in problem.message
+
+
+def test_conditional_study_is_not_judged_by_what_it_is_told(digits: Splits) -> None:
+    (problem,) = found(digits, conditional="true", objective="probe_error")
+    assert problem.path == ("objective",)
+    assert "which its decoder is told anyway" in problem.message
+
+
+def test_prior_of_encoded_examples_cannot_be_conditional(digits: Splits) -> None:
+    search = "{beta_norm: 1, likelihood: gaussian, prior: {choice: [standard, vamp]}}"
+    assert faults(study(search=search), digits) == []
+    (problem,) = faults(study(search=search, conditional="true"), digits)
+    assert problem.message.startswith("`vamp` is made of encoded examples without labels")
+    assert problem.path == ("search", "prior")
 
 
 def test_counts_with_and_without_their_total_do_not_compare(counts: Splits) -> None:

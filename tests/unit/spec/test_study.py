@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from tests.unit.spec.choosers import PlannedChooser, RandomChooser
 from tests.unit.spec.studies import WIDE, study, text
@@ -47,9 +48,7 @@ def test_what_a_study_does_not_say_has_a_default() -> None:
     assert spec.health == Limits()
     assert spec.objective == ("bits_per_dim",)
     assert spec.sampler == {"TPESampler": {}}
-    assert spec.pruner == {
-        "MedianPruner": {"n_startup_trials": 5, "n_min_trials": 4, "n_warmup_steps": 10}
-    }
+    assert spec.pruner == {"SuccessiveHalvingPruner": {"min_resource": 5, "reduction_factor": 2}}
     assert spec.dataset() == Digits()
     assert spec.knobs["lr"] == Fixed(1e-3)
     assert spec.knobs["batch_size"] == Fixed(128)
@@ -64,7 +63,7 @@ def test_what_a_study_says_is_taken() -> None:
     spec = study(
         data="{digits: {split_seed: 3}}",
         objective="[rate_nats, mse]",
-        train="{epochs: 7, pack: 4, seed: 11, batch_size: 32}",
+        train="{epochs: 7, pack: 4, seed: 11, rollbacks: 3, batch_size: 32}",
         health="{rate_nats: 0.5, steps: 10}",
         budget="{trials: 5, hours: 1.5, gpus_per_trial: 0, concurrency: 2, retries: 0}",
         sampler="{QMCSampler: {scramble: true}}",
@@ -74,7 +73,7 @@ def test_what_a_study_says_is_taken() -> None:
     )
     assert spec.dataset() == Digits(split_seed=3)
     assert spec.objective == ("rate_nats", "mse")
-    assert spec.train == Training(epochs=7, pack=4, seed=11)
+    assert spec.train == Training(epochs=7, pack=4, seed=11, rollbacks=3)
     assert spec.knobs["batch_size"] == Fixed(32)
     assert spec.health == replace(Limits(), rate_nats=0.5, steps=10)
     assert spec.budget == Budget(trials=5, hours=1.5, gpus_per_trial=0, concurrency=2, retries=0)
@@ -85,9 +84,9 @@ def test_what_a_study_says_is_taken() -> None:
 
 
 @pytest.mark.parametrize("epochs", [1, 3, 4, 100])
-def test_default_pruner_lets_a_quarter_of_the_epochs_pass(epochs: int) -> None:
-    pruner = study(train=f"{{epochs: {epochs}}}").pruner["MedianPruner"]
-    assert epochs / 4 <= pruner["n_warmup_steps"] < epochs / 4 + 1
+def test_default_pruner_lets_the_first_epochs_pass(epochs: int) -> None:
+    pruner = study(train=f"{{epochs: {epochs}}}").pruner["SuccessiveHalvingPruner"]
+    assert epochs / 8 <= pruner["min_resource"] < epochs / 8 + 1
     two = study(train=f"{{epochs: {epochs}}}", objective="[rate_nats, mse]").pruner
     assert list(two) == ["ParetoPruner"]
     assert epochs / 4 <= two["ParetoPruner"]["min_resource"] < epochs / 4 + 1
@@ -155,8 +154,11 @@ def test_top_level_key_in_a_section_is_sent_home() -> None:
         ("train", "epochs", "true", "must be a whole number, got `true`"),
         ("train", "epochs", "'9'", "must be a whole number, got `'9'`"),
         ("train", "pack", "0", "greater than or equal to 1"),
+        ("train", "rollbacks", "-1", "greater than or equal to 0"),
         ("train", "seed", str(2**63), "less than 9223372036854775808"),
         ("budget", "trials", ".nan", "must be a whole number, got `.nan`"),
+        ("budget", "seeds", "0", "greater than or equal to 1"),
+        ("budget", "finalists", "0", "greater than or equal to 1"),
         ("budget", "hours", "0", "greater than 0"),
         ("budget", "hours", ".nan", "greater than 0"),
         ("budget", "hours", "1:30", "must be a number, got `1:30`"),
@@ -311,6 +313,7 @@ def test_digest_stays_when_only_budget_or_places_change(key: str, value: str) ->
     ("one", "other", "same"),
     [
         ("{epochs: 40}", "{epochs: 40, pack: 8}", True),
+        ("{epochs: 40}", "{epochs: 40, rollbacks: 0}", True),
         ("{seed: 1}", "{seed: 2}", False),
         ("{batch_size: 32}", "{batch_size: 64}", False),
         ("{}", "{epochs: 40, seed: 0, batch_size: 128}", True),
@@ -328,3 +331,104 @@ def test_digest_does_not_depend_on_how_the_same_is_written() -> None:
   lr: 0.001
   beta_norm: {log_uniform: [0.001, 10.0]}"""
     assert study(search=search).space_digest() == study().space_digest()
+
+
+def test_other_repeats_leave_the_study_comparable_and_are_checked() -> None:
+    spec = study(budget="{trials: 5, hours: 2}")
+    sure = spec.with_seeds(4, finalists=2)
+    assert sure.budget == Budget(trials=5, hours=2, seeds=4, finalists=2)
+    assert sure.space_digest() == spec.space_digest()
+    with pytest.raises(ValidationError):
+        spec.with_seeds(0, finalists=2)
+
+
+# Where a study lives
+
+
+def test_environment_comes_before_the_file_and_the_file_before_the_default(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TUNE_VAE_LEDGER", "postgresql://me:hunter2@host/db")
+    monkeypatch.setenv("TUNE_VAE_TRACKING", " ")
+    found = study(storage="{ledger: 'sqlite:///a.db', checkpoints: there}").storage
+    assert found.ledger == "postgresql://me:hunter2@host/db"
+    assert found.checkpoints == "there"
+    assert (found.tracking, found.artifacts) == (Storage().tracking, Storage().artifacts)
+    for name in ("TRACKING", "ARTIFACTS", "CHECKPOINTS"):
+        monkeypatch.setenv(f"TUNE_VAE_{name}", f"s3://{name}")
+    places = study(storage="{checkpoints: there}").storage
+    assert places.tracking == "s3://TRACKING"
+    assert places.artifacts == "s3://ARTIFACTS"
+    assert places.checkpoints == "s3://CHECKPOINTS"
+
+
+def test_printed_study_shows_no_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TUNE_VAE_LEDGER", "postgresql://me:hunter2@host/db")
+    assert "hunter2" not in repr(study()) + str(study().storage)
+    assert "postgresql://me:***@host/db" in repr(study())
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://me:hunter2@host/db",
+        "postgresql://host/db?user=me&password=hunter2",
+        "http://me:hunter2@host:5000",
+        "s3://bucket/x?secret_key=hunter2",
+    ],
+)
+@pytest.mark.parametrize("key", ["ledger", "tracking", "artifacts", "checkpoints"])
+def test_password_in_a_study_file_is_refused_with_the_way_out(key: str, url: str) -> None:
+    with pytest.raises(StudyFileError) as refused:
+        study(storage=f"{{{key}: '{url}'}}")
+    (problem,) = refused.value.problems
+    assert problem.path == ("storage", key)
+    assert "holds a password" in problem.message
+    assert f"TUNE_VAE_{key.upper()}" in problem.tip
+    assert "hunter2" not in f"{problem}{refused.value}"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql+psycopg://me@host:5432/db?sslmode=require",
+        "http://host:5000",
+        "s3://bucket/x",
+        "sqlite:///mlruns/studies.db",
+    ],
+)
+def test_url_without_a_password_is_taken(url: str) -> None:
+    assert study(storage=f"{{ledger: '{url}'}}").storage.ledger == url
+
+
+def test_places_seen_from_another_folder_leave_urls_as_they_are() -> None:
+    urls = Storage(
+        ledger="postgresql://host/db",
+        tracking="http://host:5000",
+        artifacts="s3://bucket/a",
+        checkpoints="s3://bucket/c",
+    )
+    assert urls.at(Path("/home/me")) == urls
+    assert Storage().at(Path("/home/me")).checkpoints == "/home/me/mlruns/checkpoints"
+
+
+@pytest.mark.parametrize(("key", "value"), CHANGES_SPACE.items(), ids=CHANGES_SPACE)
+def test_content_tells_what_the_digest_knows(key: str, value: str) -> None:
+    before, after = study().space_content(), study(**{key: value}).space_content()
+    changed = {place for place in before | after if before.get(place) != after.get(place)}
+    assert len(changed) == 1
+    assert changed.pop().split(".")[0] == key
+
+
+@pytest.mark.parametrize("line", ["study: tiny", 'study: "tiny"  # mine', "study:   'tiny'"])
+def test_renamed_study_is_the_same_file_with_another_name(line: str) -> None:
+    text = source_text().replace("study: tiny", line)
+    renamed = StudySpec.parse(text).renamed("1e3")
+    assert StudySpec.parse(renamed).name == "1e3"
+    before, after = text.splitlines(), renamed.splitlines()
+    assert [one for one, other in zip(before, after, strict=True) if one != other] == [line]
+    assert ("# mine" in renamed) == ("# mine" in text)
+
+
+def source_text() -> str:
+    return "# The first.\n" + text()

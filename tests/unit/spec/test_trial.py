@@ -13,7 +13,7 @@ from tune_vae.science.likelihoods.gaussian import Gaussian
 from tune_vae.science.networks.mlp import Mlp
 from tune_vae.science.schedules.linear import Linear
 from tune_vae.science.sigmas.fixed import Fixed
-from tune_vae.spec.study import StudySpec
+from tune_vae.spec.study import Budget, StudySpec
 from tune_vae.spec.trial import TrialConfig
 from tune_vae.training.trainer import build_vae
 
@@ -98,6 +98,14 @@ def test_no_clipping_is_null_in_json_and_infinite_in_the_member() -> None:
     assert config(grad_clip=2.0).member().grad_clip == 2.0
 
 
+def test_trials_of_a_study_are_rolled_back_once_and_those_of_earlier_versions_never() -> None:
+    assert config().rollbacks == 1
+    assert config(study(train="{rollbacks: 0}")).rollbacks == 0
+    earlier = config().model_dump()
+    del earlier["rollbacks"]
+    assert TrialConfig.model_validate(earlier).rollbacks == 0
+
+
 def test_every_trial_of_a_study_has_a_seed_of_its_own() -> None:
     seeds = [config(trial=trial).seed for trial in range(200)]
     assert len(set(seeds)) == 200
@@ -131,6 +139,29 @@ def test_decoder_is_likelihood_and_sigma_mode_in_one_word(
     assert config(likelihood=likelihood, sigma=sigma).decoder == decoder
 
 
+def test_settings_are_flat_and_hold_every_knob_with_its_arguments() -> None:
+    settings = config(
+        likelihood={"discretized_gaussian": {}},
+        sigma={"fixed": {"sigma": 0.2}},
+        schedule={"linear": {"warmup": 0.25}},
+        beta_norm=0.5,
+        grad_clip=math.inf,
+    ).settings
+    assert settings["likelihood"] == "discretized_gaussian"
+    assert settings["likelihood.levels"] == 17.0
+    assert (settings["sigma"], settings["sigma.sigma"]) == ("fixed", 0.2)
+    assert (settings["schedule"], settings["schedule.warmup"]) == ("linear", 0.25)
+    assert (settings["beta_norm"], settings["latent_dim"]) == (0.5, 4.0)
+    assert settings["network.hidden"] == "[16]"
+    assert "grad_clip" not in settings
+    assert all(type(value) in (float, str) for value in settings.values())
+
+
+def test_setting_that_a_trial_does_not_have_is_left_out() -> None:
+    settings = config(likelihood={"bernoulli": {}}, sigma=None).settings
+    assert "sigma" not in settings
+
+
 def test_schedule_goes_by_its_name() -> None:
     assert config(schedule={"linear": {"warmup": 0.5}}).schedule_name == "linear"
 
@@ -151,3 +182,26 @@ def test_levels_of_the_data_are_filled_in_where_a_likelihood_takes_them() -> Non
         "categorical": {"levels": 256}
     }
     assert config(likelihood={"bernoulli": {}}).likelihood == {"bernoulli": {}}
+
+
+def test_repeat_is_the_same_training_with_a_number_and_a_seed_of_its_own() -> None:
+    one = config(trial=12)
+    second, third = one.repeated(1), one.repeated(2)
+    own = {"trial", "seed", "repeat_of"}
+    assert second.model_dump(exclude=own) == one.model_dump(exclude=own)
+    assert len({config.trial for config in (one, second, third)}) == 3
+    assert len({config.seed for config in (one, second, third)}) == 3
+    assert (second, third.repeat_of) == (one.repeated(1), 12)
+    assert [config.label for config in (one, second, third)] == ["12", "12/2", "12/3"]
+    # As it comes back from the ledger and from a checkpoint.
+    assert TrialConfig.model_validate_json(second.model_dump_json()) == second
+    assert second.member().pack_key() == one.member().pack_key()
+
+
+def test_repeats_have_numbers_that_no_trial_and_no_other_repeat_has() -> None:
+    most = 1_000_000
+    with pytest.raises(ValidationError):
+        Budget(trials=most + 1)
+    first, last = config(trial=0), config(trial=Budget(trials=most).trials - 1)
+    assert first.repeated(1).trial > last.trial
+    assert last.repeated(1).trial < first.repeated(2).trial

@@ -5,11 +5,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from tests.factories import member
+from tests.discovery import component_classes
+from tests.factories import member, small
 from tune_vae.data import Splits
 from tune_vae.science.history import EpochReport
 from tune_vae.science.networks import Network
-from tune_vae.science.networks.conv import Conv
 from tune_vae.science.networks.mlp import Mlp
 from tune_vae.training.trainer import Member, Trainer
 
@@ -18,8 +18,11 @@ STEPS_PER_EPOCH = 8
 
 every_network = pytest.mark.parametrize(
     "network",
-    [Mlp(hidden=(16,), dropout=0.3, decoder_factor=2.0), Conv(channels=(4, 8), dropout=0.3)],
-    ids=["mlp", "conv"],
+    [
+        replace(small(kind), dropout=0.3, decoder_factor=2.0)
+        for kind in component_classes("science.networks")
+    ],
+    ids=repr,
 )
 
 

@@ -1,4 +1,4 @@
-"""Every likelihood with every sigma mode and every schedule trains on real images.
+"""Every likelihood with every sigma mode, schedule and network trains on real images.
 
 A pack holds a member for each schedule, so that it meets them all at once; alone each pair is
 trained with one of the schedules, and with all of them among the slow tests.
@@ -6,18 +6,20 @@ trained with one of the schedules, and with all of them among the slow tests.
 
 import itertools
 import math
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import pytest
 import torch
 
 from tests.discovery import component_classes
-from tests.factories import member
+from tests.factories import member, small
 from tune_vae.data import Splits
 from tune_vae.science.likelihoods import Domain, Likelihood, Measure
+from tune_vae.science.networks import Network
 from tune_vae.science.networks.mlp import Mlp
 from tune_vae.science.schedules import Schedule
 from tune_vae.science.sigmas import Sigma
+from tune_vae.science.sigmas.shared import Shared
 from tune_vae.training.trainer import Member, Trainer
 
 LEVELS, EPOCHS, IMAGES = 17, 3, 500
@@ -56,6 +58,9 @@ def as_wanted(images: Splits, likelihood: Likelihood) -> Splits:
         return images
     splits = (images.train, images.validation, images.test)
     return Splits(*(split.int() for split in splits), levels=None)
+
+
+NETWORKS = [small(kind) for kind in component_classes("science.networks")]
 
 
 def of(likelihood: Likelihood, sigma: Sigma | None, schedule: Schedule, trial: int) -> Member:
@@ -105,6 +110,27 @@ def test_one_learns_alone(
 ) -> None:
     one = of(*pair, SCHEDULES[schedule], schedule)
     check_that_they_learn([one], as_wanted(images, pair[0]), device)
+
+
+@pytest.mark.parametrize(
+    ("network", "likelihood"),
+    [
+        (network, likelihood)
+        for network in NETWORKS
+        for likelihood in LIKELIHOODS
+        if network.domains & likelihood.domains
+    ],
+    ids=label,
+)
+def test_network_learns_with_every_likelihood_of_its_data(
+    images: Splits, device: torch.device, network: Network, likelihood: Likelihood
+) -> None:
+    sigma = Shared() if likelihood.has_scale else None
+    pair = [
+        replace(of(likelihood, sigma, SCHEDULES[0], k), network=network, epochs=1)
+        for k in range(2)
+    ]
+    check_that_they_learn(pair, as_wanted(images, likelihood), device)
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ Shapes: K member of a pack, B batch, M latent, C H W image.
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 import torch
@@ -235,6 +236,32 @@ def test_keeping_some_members_leaves_their_rows_bit_for_bit(digits: Splits) -> N
     assert equal(trained.row(0), before[3])
     assert equal(trained.row(1), before[1])
     assert [knobs.lr for knobs in trained.knobs] == [3e-3, 1e-3]
+
+
+@pytest.mark.parametrize("k", [0, 1, 2])
+def test_member_is_put_back_bit_for_bit_and_the_others_stay(digits: Splits, k: int) -> None:
+    """At another learning rate: 0, which freezes it."""
+    vaes = [build(seed, sigma=Optimal()) for seed in range(3)]
+    trained = Pack(build(sigma=Optimal()), [fresh_row(vae) for vae in vaes], [KNOBS] * 3)
+    x, noise, weight_K = batch(digits, 3)
+    trained.step(x, noise, weight_K)
+    early = trained.row(k)
+    poison = x.clone()
+    poison[k] = math.inf
+    trained.step(x, noise, weight_K)
+    trained.step(poison, noise, weight_K)
+    late = [trained.row(other) for other in range(3)]
+    assert not any(torch.equal(late[k][name], early[name]) for name in ("theta", "first", "alive"))
+    assert not late[k]["buffers"]["scale.variance"].isfinite()
+
+    trained.put(k, early, replace(KNOBS, lr=0.0))
+    assert equal(trained.row(k), early)
+    assert all(equal(trained.row(other), late[other]) for other in range(3) if other != k)
+    trained.step(x, noise, weight_K)
+    frozen = [torch.equal(trained.row(o)["theta"], late[o]["theta"]) for o in range(3) if o != k]
+    assert not any(frozen)
+    assert torch.equal(trained.row(k)["theta"], early["theta"])
+    assert trained.row(k)["updates"] == 2
 
 
 def test_kept_members_keep_their_knobs(digits: Splits) -> None:

@@ -6,14 +6,14 @@ from dataclasses import replace
 import pytest
 import torch
 
-from tests.factories import member
+from tests.discovery import component_classes
+from tests.factories import member, small
 from tune_vae.data import Splits
 from tune_vae.science.history import EpochReport
 from tune_vae.science.likelihoods import Likelihood
 from tune_vae.science.likelihoods.bernoulli import Bernoulli
 from tune_vae.science.likelihoods.continuous_bernoulli import ContinuousBernoulli
 from tune_vae.science.networks import Network
-from tune_vae.science.networks.conv import Conv
 from tune_vae.science.networks.mlp import Mlp
 from tune_vae.science.schedules.constant import Constant
 from tune_vae.science.schedules.cyclical import Cyclical
@@ -28,11 +28,23 @@ from tune_vae.training.trainer import Member, Trainer
 Curves = dict[int, list[EpochReport]]
 
 EPOCHS = 8
-NETWORKS = [Mlp(hidden=(16,)), Conv(channels=(4, 8))]
+NETWORKS = [small(kind) for kind in component_classes("science.networks")]
 
-every_network = pytest.mark.parametrize("network", NETWORKS, ids=["mlp", "conv"])
-every_sigma = pytest.mark.parametrize(
-    "sigma", [Fixed(sigma=0.2), Shared(start=0.5), Optimal()], ids=["fixed", "shared", "optimal"]
+every_network = pytest.mark.parametrize("network", NETWORKS, ids=repr)
+SIGMAS = [Fixed(sigma=0.2), Shared(start=0.5), Optimal()]
+every_sigma_and_network = pytest.mark.parametrize(
+    ("sigma", "network"),
+    [
+        # What a scale does is no business of the network; all pairs take minutes.
+        pytest.param(
+            sigma,
+            network,
+            marks=() if sigma == Optimal() or isinstance(network, Mlp) else pytest.mark.slow,
+        )
+        for sigma in SIGMAS
+        for network in NETWORKS
+    ],
+    ids=repr,
 )
 every_precision = pytest.mark.parametrize(
     ("dtype", "tolerance"), [(torch.float64, 1e-9), (torch.float32, 1e-4)], ids=str
@@ -98,13 +110,12 @@ def check_pack(
 
 
 @every_precision
-@every_sigma
-@every_network
+@every_sigma_and_network
 def test_member_of_a_pack_equals_the_same_trial_alone(
     handful: Splits,
     device: torch.device,
-    network: Network,
     sigma: Sigma,
+    network: Network,
     dtype: torch.dtype,
     tolerance: float,
 ) -> None:

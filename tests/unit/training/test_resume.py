@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from tests.factories import member
+from tests.unit.training.states import same
 from tune_vae.data import Splits
 from tune_vae.science.history import EpochReport
 from tune_vae.science.likelihoods.continuous_bernoulli import ContinuousBernoulli
@@ -39,16 +40,6 @@ def members(count: int, **changes: object) -> list[Member]:
 
 def timeless(reports: list[EpochReport]) -> list[EpochReport]:
     return [replace(report, seconds=0.0) for report in reports]
-
-
-def same(one: object, other: object) -> bool:
-    if isinstance(one, torch.Tensor):
-        return torch.equal(one, other)
-    if isinstance(one, list):
-        return all(same(a, b) for a, b in zip(one, other, strict=True))
-    if isinstance(one, Mapping):
-        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
-    return one == other
 
 
 def run(

@@ -8,8 +8,9 @@ import numpy as np
 import torch
 
 from tune_vae.data import Dataset, Splits
-from tune_vae.data.carving import Examples, check_seeds, check_sizes, divide
-from tune_vae.data.count_files import read_classes, read_counts
+from tune_vae.data.carving import Examples, check_seeds, check_shares, check_sizes, divide
+from tune_vae.data.classes import read_classes
+from tune_vae.data.count_files import read_column, read_counts
 from tune_vae.data.files import absolute
 from tune_vae.data.variable_genes import most_variable
 from tune_vae.errors import DataError
@@ -58,14 +59,7 @@ class Counts(Dataset):
     def __post_init__(self) -> None:
         check_seeds(split_seed=self.split_seed)
         check_sizes(genes=self.genes, limit=self.limit)
-        for name in ("validation_share", "test_share"):
-            if not 0 < getattr(self, name) < 1:
-                raise ValueError(f"{name} must be above 0 and below 1, got {getattr(self, name)}")
-        if self.validation_share + self.test_share >= 1:
-            raise ValueError(
-                f"validation_share and test_share must leave cells to train on, got "
-                f"{self.validation_share} and {self.test_share}"
-            )
+        check_shares(validation_share=self.validation_share, test_share=self.test_share)
 
     def load(self) -> Splits:
         file = absolute(self.path)
@@ -104,7 +98,7 @@ class Counts(Dataset):
         if self.labels is None:
             return None
         if file.suffix == ".h5ad":
-            return read_classes(file, cells, self.labels)
+            return read_column(file, cells, self.labels)
         labels = absolute(self.labels)
         if not labels.is_file():
             raise DataError(f"the labels are expected at {labels}, one for each cell")

@@ -5,19 +5,28 @@ Shapes: B batch, M latent, P parameters per value, C H W image.
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import ClassVar
 
 from torch import nn
 
 from tune_vae.science.dropout import Dropout
+from tune_vae.science.likelihoods import Domain
 
-__all__ = ["Network", "activation", "check_capacity", "widened"]
+__all__ = ["Network", "activation", "check_capacity", "check_widths", "dense", "widened"]
 
 
 class Network(ABC):
-    """Contract of a network family. Implementations are frozen dataclasses."""
+    """Contract of a network family. Implementations are frozen dataclasses.
+
+    `tune_vae.testing.check_network` says in words what one of your own does not keep of it.
+
+    Attributes:
+        domains: Data it is made for; others are refused.
+    """
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+    domains: ClassVar[frozenset[Domain]] = frozenset(Domain)
 
     @abstractmethod
     def build(
@@ -38,9 +47,35 @@ def activation(dropout: float) -> list[nn.Module]:
     return [nn.ReLU(), Dropout(dropout)] if dropout else [nn.ReLU()]
 
 
+def dense(widths: Sequence[int], dropout: float, *, normed: bool = False) -> list[nn.Module]:
+    """Linear layers from the first to the last of `widths`, with a ReLU after all but the last.
+
+    Arguments:
+        widths: Inputs, hidden layers, outputs.
+        dropout: Rate after each hidden layer.
+        normed: Whether hidden layers are normalised within each example.
+    """
+    *hidden, last = (nn.Linear(inputs, outputs) for inputs, outputs in pairwise(widths))
+    layers: list[nn.Module] = []
+    for layer in hidden:
+        norm = [nn.LayerNorm(layer.out_features)] if normed else []
+        layers += [layer, *norm, *activation(dropout)]
+    return [*layers, last]
+
+
 def widened(widths: Sequence[int], factor: float) -> list[int]:
     """Widths times a factor, rounded, each at least 1."""
     return [max(1, round(factor * width)) for width in widths]
+
+
+def check_widths(*, least: int = 1, **widths: Sequence[int]) -> None:
+    """Refuse layers of no width, and fewer of them than `least`, by the argument's name."""
+    for name, each in widths.items():
+        if len(each) < least or any(width < 1 for width in each):
+            wanted = (
+                f"name at least {least} positive width" if least else "be widths of at least 1"
+            )
+            raise ValueError(f"{name} must {wanted}, got {list(each)}")
 
 
 def check_capacity(dropout: float, decoder_factor: float) -> None:

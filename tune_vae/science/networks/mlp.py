@@ -2,11 +2,10 @@
 
 import math
 from dataclasses import dataclass
-from itertools import pairwise
 
 from torch import nn
 
-from tune_vae.science.networks import Network, activation, check_capacity, widened
+from tune_vae.science.networks import Network, check_capacity, check_widths, dense, widened
 
 __all__ = ["Mlp"]
 
@@ -29,8 +28,7 @@ class Mlp(Network):
     decoder_factor: float = 1.0
 
     def __post_init__(self) -> None:
-        if any(width < 1 for width in self.hidden):
-            raise ValueError(f"hidden widths must be at least 1, got {list(self.hidden)}")
+        check_widths(hidden=self.hidden, least=0)
         check_capacity(self.dropout, self.decoder_factor)
 
     def build(
@@ -38,13 +36,6 @@ class Mlp(Network):
     ) -> tuple[nn.Module, nn.Module]:
         values = math.prod(shape)
         mirror = widened(self.hidden[::-1], self.decoder_factor)
-        encoder = self._layers([values, *self.hidden, 2 * latent_dim])
-        decoder = self._layers([latent_dim, *mirror, values * params_per_value])
+        encoder = dense([values, *self.hidden, 2 * latent_dim], self.dropout)
+        decoder = dense([latent_dim, *mirror, values * params_per_value], self.dropout)
         return nn.Sequential(nn.Flatten(), *encoder), nn.Sequential(*decoder)
-
-    def _layers(self, widths: list[int]) -> list[nn.Module]:
-        *hidden, last = (nn.Linear(inputs, outputs) for inputs, outputs in pairwise(widths))
-        layers: list[nn.Module] = []
-        for layer in hidden:
-            layers += [layer, *activation(self.dropout)]
-        return [*layers, last]

@@ -82,9 +82,15 @@ class PriorModel(nn.Module, ABC):
 
 
 class Prior(ABC):
-    """Contract of a prior. Implementations are frozen dataclasses."""
+    """Contract of a prior. Implementations are frozen dataclasses.
+
+    Attributes:
+        encodes: Whether it asks the encoder for examples of its own, which have no label that a
+            conditional model could be told.
+    """
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+    encodes: ClassVar[bool] = False
 
     @abstractmethod
     def build(

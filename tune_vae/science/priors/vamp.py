@@ -1,6 +1,7 @@
 """The mixture of posteriors of learned pseudo-inputs."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -43,6 +44,8 @@ class Vamp(Prior):
 
     components: int = 50
     learned_weights: bool = False
+
+    encodes: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.components < 1:

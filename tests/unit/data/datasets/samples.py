@@ -17,18 +17,24 @@ import scipy.sparse
 import torch
 from PIL import Image
 from torch import Tensor
+from torchvision.transforms import CenterCrop, Compose, PILToTensor, Resize
 
 from tune_vae.data import Dataset
+from tune_vae.data.datasets.arrays import Arrays
+from tune_vae.data.datasets.celeba import Celeba
 from tune_vae.data.datasets.cifar10 import Cifar10
 from tune_vae.data.datasets.counts import Counts
 from tune_vae.data.datasets.digits import Digits
+from tune_vae.data.datasets.dsprites import Dsprites
 from tune_vae.data.datasets.fashion_mnist import FashionMnist
 from tune_vae.data.datasets.frey_face import FreyFace
+from tune_vae.data.datasets.image_folder import ImageFolder
 from tune_vae.data.datasets.mnist import Mnist
 from tune_vae.data.datasets.omniglot import Omniglot
 from tune_vae.data.datasets.svhn import Svhn
+from tune_vae.data.datasets.synthetic import Synthetic
 
-__all__ = ["SAMPLES", "Sample", "md5", "write_idx"]
+__all__ = ["SAMPLES", "Sample", "md5", "noise", "official", "smooth", "write_idx"]
 
 
 @dataclass(frozen=True)
@@ -56,6 +62,19 @@ def md5(file: Path) -> str:
 def noise(*shape: int, seed: int = 0, below: int = 256) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     return torch.randint(below, shape, generator=generator, dtype=torch.uint8)
+
+
+def smooth(height: int, width: int, seed: int) -> Image.Image:
+    """A picture in colours that survives JPEG about as a photograph does."""
+    coarse = noise(height // 16 + 2, width // 16 + 2, 3, seed=seed).numpy()
+    return Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
+
+
+def official(file: Path, *, crop: int, size: int) -> Tensor:
+    """A picture as torchvision cuts and resizes it."""
+    with Image.open(file) as picture:
+        steps = [CenterCrop(crop), Resize(size), PILToTensor()]
+        return Compose(steps)(picture.convert("RGB"))
 
 
 def write_idx(file: Path, values: Tensor) -> Path:
@@ -196,6 +215,79 @@ def counts(root: Path) -> Sample:
     return Sample(dataset, [file, labels], values[:, None, None, :], classes, None)
 
 
+def arrays(root: Path) -> Sample:
+    images, labels = noise(30, 10, 12, 3), torch.arange(30) % 4
+    file = root / "images.npz"
+    np.savez(file, pixels=images.numpy(), kinds=labels.numpy())
+    dataset = Arrays(path=str(file), labels="kinds")
+    return Sample(dataset, [file], images.permute(0, 3, 1, 2), labels, None)
+
+
+def celeba(root: Path) -> Sample:
+    """The official layout; the list of attributes has its number and headings above it."""
+    folder = root / "celeba" / "img_align_celeba"
+    folder.mkdir(parents=True)
+    names = [f"{number:06}.jpg" for number in range(1, 25)]
+    for seed, name in enumerate(names):
+        smooth(218, 178, seed).save(folder / name, quality=90)
+    parts = [0] * 12 + [1] * 5 + [2] * 7
+    smiling = torch.arange(24) % 2
+    partition = folder.parent / "list_eval_partition.txt"
+    partition.write_text(
+        "".join(f"{name} {part}\n" for name, part in zip(names, parts, strict=True))
+    )
+    attributes = folder.parent / "list_attr_celeba.txt"
+    rows = [f"{n} {-1:2d} {2 * s - 1:2d}" for n, s in zip(names, smiling.tolist(), strict=True)]
+    attributes.write_text("\n".join([str(len(rows)), "Bald Smiling ", *rows]) + "\n")
+    images = torch.stack([official(folder / name, crop=148, size=64) for name in names])
+    dataset = Celeba(root=str(root), attribute="Smiling")
+    files = [partition, folder / names[0], attributes]
+    return Sample(dataset, files, images, smiling, 7)
+
+
+def dsprites(root: Path) -> Sample:
+    images = noise(40, 64, 64, below=2)
+    classes = torch.arange(40)[:, None] // torch.tensor([40, 14, 7, 1, 2, 4]) % 3
+    classes[:, 0] = 0
+    file = root / "dsprites" / "dsprites_ndarray_co1sh3sc6or40x32y32_64x64.npz"
+    file.parent.mkdir()
+    np.savez_compressed(
+        file,
+        # Of this array the official file has objects, which nobody should unpickle.
+        metadata=np.array({"title": "dSprites"}, dtype=object),
+        imgs=images.numpy(),
+        latents_classes=classes.numpy(),
+        latents_values=classes.double().numpy(),
+    )
+    dataset = Dsprites(root=str(root), validation=6, test=5)
+    return Sample(dataset, [file], images[:, None], classes[:, 1], None)
+
+
+def image_folder(root: Path) -> Sample:
+    """A tree of two kinds of pictures, in several formats and sizes."""
+    ends = [".jpg", ".png", ".JPEG", ".bmp", ".webp", ".tif", ".ppm", ".gif"]
+    files, images, labels = [], [], []
+    for number in range(24):
+        folder = root / "pictures" / ("cats", "dogs")[number % 2] / f"{number % 3}"
+        folder.mkdir(parents=True, exist_ok=True)
+        file = folder / f"{number}{ends[number % 8]}"
+        smooth(40 + number, 50, number).save(file)
+        files.append(file)
+        images.append(official(file, crop=40, size=16))
+        labels.append(number % 2)
+    dataset = ImageFolder(root=str(root / "pictures"), size=16, crop=40)
+    return Sample(dataset, files, torch.stack(images), torch.tensor(labels), None)
+
+
+def synthetic(_: Path) -> Sample:
+    dataset = Synthetic(size=16, examples=60, validation=9, test=8)
+    data = dataset.load()
+    assert data.labels
+    # They come in no order of their own; let it be another one than that of the splits.
+    images = torch.cat([data.test, data.validation, data.train])
+    return Sample(dataset, [], images, torch.cat(data.labels[::-1]), None)
+
+
 def digits(_: Path) -> Sample:
     from sklearn.datasets import load_digits
 
@@ -206,6 +298,20 @@ def digits(_: Path) -> Sample:
 
 SAMPLES: dict[str, Callable[[Path], Sample]] = {
     writer.__name__: writer
-    for writer in (cifar10, counts, digits, fashion_mnist, frey_face, mnist, omniglot, svhn)
+    for writer in (
+        arrays,
+        celeba,
+        cifar10,
+        counts,
+        digits,
+        dsprites,
+        fashion_mnist,
+        frey_face,
+        image_folder,
+        mnist,
+        omniglot,
+        svhn,
+        synthetic,
+    )
 }
 """By the name of the data set; each writes its files into a folder."""

@@ -47,7 +47,7 @@ def test_counts_are_images_of_one_row_without_levels(sample: Sample) -> None:
 def test_shares_are_of_all_cells(sample: Sample) -> None:
     data = replace(sample.dataset, validation_share=0.25, test_share=0.125).load()
     assert (len(data.train), len(data.validation), len(data.test)) == (25, 10, 5)
-    with pytest.raises(ValueError, match=r"must leave cells to train on, got 0.5 and 0.5"):
+    with pytest.raises(ValueError, match=r"must leave examples to train on, got 0.5 and 0.5"):
         Counts(validation_share=0.5, test_share=0.5)
 
 
@@ -213,7 +213,7 @@ def test_labels_are_numbered_in_the_order_of_their_names(names: Any, tmp_path: P
 def test_labels_that_do_not_fit_are_refused(names: Any, tmp_path: Path) -> None:
     dataset = saved(tmp_path, scipy.sparse.csr_matrix(TABLE))
     np.save(tmp_path / "labels.npy", names)
-    with pytest.raises(DataError, match=r"labels\.npy .* not one label for each of 5 cells"):
+    with pytest.raises(DataError, match=r"labels\.npy .* not one label for each of 5 examples"):
         replace(dataset, labels=str(tmp_path / "labels.npy")).load()
 
 

@@ -16,7 +16,7 @@ Shape = tuple[int, int, int]
 every_network = pytest.mark.parametrize(
     "network", [make() for make in component_classes("science.networks")], ids=repr
 )
-SHAPES = [(c, h, w) for c in (1, 3) for h, w in ((8, 8), (28, 28), (28, 20), (13, 9))]
+SHAPES = [(c, h, w) for c in (1, 3) for h, w in ((8, 8), (28, 28), (28, 20), (13, 9), (128, 128))]
 BATCH, LATENTS = 3, 5
 
 
@@ -32,6 +32,16 @@ def check_shapes(built: tuple[nn.Module, nn.Module], shape: Shape, params: int) 
 def test_network_is_a_frozen_value(network: Network) -> None:
     assert is_frozen(type(network))
     assert len({network, type(network)(**vars(network))}) == 1
+
+
+@every_network
+def test_examples_of_a_batch_do_not_see_each_other(network: Network) -> None:
+    for part, given in zip(
+        network.build((1, 8, 8), LATENTS, 2),
+        (torch.rand(BATCH, 1, 8, 8), torch.randn(BATCH, LATENTS)),
+        strict=True,
+    ):
+        torch.testing.assert_close(part(given)[1:2], part(given[1:2]), rtol=1e-4, atol=1e-5)
 
 
 @every_network
@@ -83,7 +93,7 @@ def plain(built: tuple[nn.Module, nn.Module]) -> list[nn.Module]:
 def test_dropout_follows_every_hidden_layer_and_nothing_else(network: Network) -> None:
     dropping = replace(network, dropout=0.25)
     for part in dropping.build((1, 8, 8), LATENTS, 1):
-        modules = list(part)
+        modules = [module for module in part.modules() if not list(module.children())]
         hidden = [i for i, module in enumerate(modules) if isinstance(module, nn.ReLU)]
         dropped = [i for i, module in enumerate(modules) if isinstance(module, Dropout)]
         assert hidden

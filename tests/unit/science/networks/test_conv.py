@@ -1,5 +1,6 @@
 import pytest
 import torch
+from torch import nn
 
 from tune_vae.science.networks.conv import Conv
 
@@ -34,5 +35,32 @@ def test_moving_an_image_by_the_stride_moves_the_features_by_one() -> None:
 
 @pytest.mark.parametrize("channels", [(), (8, 0)])
 def test_network_without_channels_is_refused(channels: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match="at least one positive width"):
+    with pytest.raises(ValueError, match="at least 1 positive width"):
         Conv(channels=channels)
+
+
+@pytest.mark.parametrize("side", range(4, 20))
+def test_layer_of_stride_1_keeps_the_size(side: int) -> None:
+    network = Conv(channels=(2, 3, 4), strides=(1, 2, 2))
+    encoder, decoder = network.build((1, side, 23 - side), 4, 1)
+    assert encoder[:2](torch.rand(2, 1, side, 23 - side)).shape == (2, 2, side, 23 - side)
+    assert decoder(torch.randn(2, 4)).shape == (2, 1, side, 23 - side)
+
+
+def test_three_layers_of_the_calibrated_decoders_paper() -> None:
+    """28 → 28 → 14 → 7 with 32, 64 and 128 channels, as in the authors' code."""
+    encoder, decoder = Conv(channels=(32, 64, 128), strides=(1, 2, 2)).build((1, 28, 28), 20, 1)
+    x, maps = torch.rand(1, 1, 28, 28), []
+    for layer in encoder:
+        x = layer(x)
+        if isinstance(layer, nn.Conv2d):
+            maps.append(tuple(x.shape[1:]))
+    assert maps == [(32, 28, 28), (64, 14, 14), (128, 7, 7)]
+    assert decoder[:2](torch.randn(1, 20)).shape == (1, 128, 7, 7)
+    assert Conv().build((1, 8, 8), 4, 1)[0][0].stride == (2, 2)
+
+
+@pytest.mark.parametrize("strides", [(2,), (1, 2, 2), (1, 3), (0, 2)])
+def test_strides_that_do_not_fit_are_refused(strides: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="strides must be 1 or 2 for each of the 2 channels"):
+        Conv(channels=(2, 3), strides=strides)

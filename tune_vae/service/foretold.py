@@ -1,0 +1,51 @@
+"""Which configurations are dead by the data's spectrum alone, so that nobody need train them."""
+
+from tune_vae.science.collapse_point import CollapsePoints
+from tune_vae.science.elbo import beta_to_norm
+from tune_vae.spec import components
+from tune_vae.spec.trial import TrialConfig
+
+__all__ = ["dead_beyond", "foretold", "passed_over"]
+
+
+def dead_beyond(
+    config: TrialConfig, points: CollapsePoints | None, *, factor: float
+) -> float | None:
+    """The beta_norm beyond which such a configuration is foretold dead, whatever its own.
+
+    Arguments:
+        config: A configuration. One whose latents are paid for, whose prior learns, or that is
+            told the label may live beyond the point, so that nothing is foretold of it.
+        points: Of the data; None if they are not known.
+        factor: See `Limits.foretold`.
+
+    Returns:
+        None if nothing is foretold.
+    """
+    paid = config.free_bits or config.free_bits_total or config.kl_target
+    if not (points and factor) or paid or config.classes or set(config.prior) != {"standard"}:
+        return None
+    sigma = components.build("sigma", config.sigma) if config.sigma else None
+    beta = points.beta(components.build("likelihood", config.likelihood), sigma)
+    if beta is None:
+        return None
+    return factor * beta_to_norm(beta, values=config.values, latents=config.latent_dim)
+
+
+def foretold(config: TrialConfig, points: CollapsePoints | None, *, factor: float) -> str:
+    """Why a configuration is not worth its training, in a sentence; empty if it may be."""
+    limit = dead_beyond(config, points, factor=factor)
+    if limit is None or config.beta_norm <= limit:
+        return ""
+    return (
+        f"not trained: beta_norm {config.beta_norm:.3g} of {config.decoder} is beyond "
+        f"{limit:.3g}, which is {factor:g} times the collapse point of these data"
+    )
+
+
+def passed_over(count: int) -> str:
+    """How many points of a study were not trained, in a sentence; empty if there are none."""
+    if not count:
+        return ""
+    points = "1 drawn point was" if count == 1 else f"{count:,} drawn points were"
+    return f"{points} not trained: beta_norm beyond the collapse point of these data"
