@@ -1,51 +1,61 @@
 r"""What a VAE will do with data, from the spectrum of their covariance, before it is trained.
 
-A VAE with a linear decoder, a Gaussian of variance σ² and the weight β of the rate has its optimum
-in closed form (probabilistic PCA at β = 1). Each principal direction of the data, of variance λ,
-is a channel of its own: with $s = \beta\sigma^2$ it is used if λ > s, is then told with the error
-s, and costs $\tfrac12 \ln(\lambda/s)$ nats.
+With a linear decoder and a Gaussian of variance σ² the optimum is known in closed form; at β = 1
+it is probabilistic PCA. Each principal direction of the data, of variance λ, is a channel of its
+own, and with $s = \beta\sigma^2$ it is used if λ > s, is then told with the error s, and costs
+$\tfrac12 \ln(\lambda/s)$ nats.
 
 A deeper decoder does better, so that its distortion stays below the forecast's; where its latents
-fall silent is the same, because that is decided by the smallest of movements around the mean.
+fall silent is the same, because that is decided by the smallest of movements around the mean; see
+`collapse_point`.
 """
 
 import math
 from dataclasses import dataclass
 
+from tune_vae.science.elbo import bits_per_dim
+from tune_vae.science.sigmas import LOWEST
 from tune_vae.science.spectrum import Spectrum
 
 __all__ = ["LinearForecast", "Outlook"]
 
+_LEAST_VARIANCE = math.exp(2 * LOWEST)
+_WORTH = 0.95
+"""The suggested latents gain so much of the bits that any number of them could gain."""
+
 
 @dataclass(frozen=True)
 class Outlook:
-    """What is forecast at one β.
+    """What is forecast at one KL weight.
 
     Arguments:
-        beta: β, not normalised.
-        sigma: Scale of the decoder.
+        told: s, the squared error with which a direction is told.
         used: Latents that carry anything.
         rate_nats: R of all latents.
         squared_error: Summed over the values of an example.
-        bits_per_dim: Rate and distortion at β = 1 under the Gaussian whose variance is the
-            squared error per value, as mass of one of `levels` levels; NaN without levels.
+        sigma: Of the Gaussian that is fitted to this error.
+        bits_per_dim: Rate and distortion at β = 1 under that Gaussian, as mass of a level; NaN
+            without levels. Its density times a level's width, which is too much where many
+            values are black or white and the Gaussian's tails count for them.
     """
 
-    beta: float
-    sigma: float
+    told: float
     used: int
     rate_nats: float
     squared_error: float
+    sigma: float
     bits_per_dim: float
 
 
 @dataclass(frozen=True)
 class LinearForecast:
-    r"""The optimum of a linear VAE along β.
+    r"""The optimum of a linear VAE, along s = βσ².
 
     $$ R = \tfrac12 \sum_{i \le M} \Bigl(\ln\frac{\lambda_i}{s}\Bigr)_+,\qquad
-       E = \sum_{i \le M} \min(\lambda_i, s) + \sum_{i > M} \lambda_i,\qquad
-       s = \beta \sigma^2 $$
+       E = \sum_{i \le M} \min(\lambda_i, s) + \sum_{i > M} \lambda_i $$
+
+    Which β that is depends on the scale: $\beta = s / \sigma^2$, where a fitted one is
+    $\sigma^2 = E / N$.
 
     References:
         | Don't Blame the ELBO! (Lucas et al., 2019), https://arxiv.org/abs/1911.02469
@@ -55,74 +65,86 @@ class LinearForecast:
     Arguments:
         spectrum: Of the training data; at least `latents` eigenvalues, or all there are.
         latents: M.
-        sigma: Fixed scale of the decoder; None for one that is fitted.
         levels: Levels of the data, from which their mass follows; None for no bits.
 
     Raises:
         ValueError: The data do not vary at all.
+
+    Example:
+        >>> forecast = LinearForecast(Spectrum((4.0, 1.0), total=6.0, values=3, rows=9), 2)
+        >>> forecast.at(2.0, sigma=1.0).used, forecast.at(2.0, sigma=1.0).squared_error
+        (1, 4.0)
     """
 
     spectrum: Spectrum
     latents: int
-    sigma: float | None = None
     levels: int | None = 256
 
     def __post_init__(self) -> None:
         if not self.spectrum.total > 0:
-            raise ValueError("all examples are the same; there is nothing that a latent could tell")
+            raise ValueError(
+                "all examples are the same; there is nothing that a latent could tell"
+            )
 
-    @property
-    def critical_beta(self) -> float:
-        r"""β from which on no latent is used: $\lambda_1 / \sigma^2$.
+    def at(self, beta: float, sigma: float | None = None) -> Outlook:
+        """The forecast at one β.
 
-        With a fitted scale the variance is then that of the data per value.
+        Arguments:
+            beta: Positive, not normalised.
+            sigma: Scale of the decoder; None for one that is fitted.
         """
-        variance = self.sigma**2 if self.sigma else self.spectrum.total / self.spectrum.values
-        return self.spectrum.eigenvalues[0] / variance
+        return self.where(self._told(beta) if sigma is None else beta * sigma**2)
 
-    def at(self, beta: float) -> Outlook:
-        """The forecast at one β, which must be positive."""
-        variance = self.sigma**2 if self.sigma else self._fitted_variance(beta)
-        used, rate, error = self._terms(beta * variance)
-        return Outlook(
-            beta=beta,
-            sigma=math.sqrt(variance),
-            used=used,
-            rate_nats=rate,
-            squared_error=error,
-            bits_per_dim=self._bits(rate, error),
-        )
-
-    def _terms(self, told: float) -> tuple[int, float, float]:
-        """Used latents, rate and squared error when used directions are told with error s."""
+    def where(self, told: float) -> Outlook:
+        """The forecast where used directions are told with this squared error, above 0."""
         used = [value for value in self.spectrum.eigenvalues[: self.latents] if value > told]
         rate = 0.5 * sum(math.log(value / told) for value in used)
-        return len(used), rate, len(used) * told + self.spectrum.beyond(len(used))
+        error = len(used) * told + self.spectrum.beyond(len(used))
+        variance = self._variance(error)
+        return Outlook(
+            told=told,
+            used=len(used),
+            rate_nats=rate,
+            squared_error=error,
+            sigma=math.sqrt(variance),
+            bits_per_dim=self._bits(rate, error, variance),
+        )
 
-    def _fitted_variance(self, beta: float) -> float:
-        r"""The σ² of least $\tfrac N2 \ln \sigma^2 + E / 2\sigma^2 + \beta R$.
+    def beta(self, outlook: Outlook, sigma: float | None = None) -> float:
+        """The β that leads there; the inverse of `at`."""
+        return outlook.told / (sigma or outlook.sigma) ** 2
 
-        There $\sigma^2 = E / N$, and with k latents in use that is $T_k / (N - \beta k)$, where
-        $T_k$ is the variance beyond the first k directions. Each k that agrees with itself is a
-        stationary point; the best of them is taken.
+    def suggested_latents(self) -> int:
+        """The fewest that gain 95 % of the bits which all known directions gain at β = 1."""
+        bits = [
+            LinearForecast(self.spectrum, latents, 256).at(1.0).bits_per_dim
+            for latents in range(len(self.spectrum.eigenvalues) + 1)
+        ]
+        enough = bits[0] - _WORTH * (bits[0] - min(bits))
+        return max(1, next(latents for latents, value in enumerate(bits) if value <= enough))
+
+    def _told(self, beta: float) -> float:
+        r"""The s of a fitted scale: $s = \beta E(s) / N$.
+
+        With k latents in use $E = k s + T_k$, where $T_k$ is the variance beyond the first k
+        directions, so that $s = \beta T_k / (N - \beta k)$. As E/s falls with s, one k agrees
+        with itself, unless the latents tell everything: then the scale falls to its least.
         """
-        values, best, least = self.spectrum.values, self.spectrum.total, math.inf
-        for used in range(min(self.latents, len(self.spectrum.eigenvalues)) + 1):
-            beyond = self.spectrum.beyond(used)
-            if values <= beta * used or not beyond > 0:
-                break
-            variance = beyond / (values - beta * used)
-            truly_used, rate, error = self._terms(beta * variance)
-            if truly_used != used:
-                continue
-            loss = 0.5 * values * math.log(variance) + error / (2 * variance) + beta * rate
-            if loss < least:
-                best, least = variance, loss
-        return best if least < math.inf else self.spectrum.total / values
+        values, known = self.spectrum.values, self.spectrum.eigenvalues[: self.latents]
+        for used in range(len(known) + 1):
+            room = values - beta * used
+            told = beta * self.spectrum.beyond(used) / room if room > 0 else 0.0
+            next_is_silent = used == len(known) or known[used] <= told
+            if told > 0 and next_is_silent:
+                return max(told, beta * _LEAST_VARIANCE)
+        return beta * _LEAST_VARIANCE
 
-    def _bits(self, rate: float, error: float) -> float:
-        if self.levels is None or not error > 0:
+    def _variance(self, error: float) -> float:
+        return max(error / self.spectrum.values, _LEAST_VARIANCE)
+
+    def _bits(self, rate: float, error: float, variance: float) -> float:
+        if self.levels is None:
             return math.nan
         values = self.spectrum.values
-        density = 0.5 * values * math.log(2 * math.pi * math.e * error / values)
-        return (rate + density + values * math.log(self.levels - 1)) / (values * math.log(2))
+        nats = 0.5 * (values * math.log(2 * math.pi * variance) + error / variance)
+        return bits_per_dim(rate + nats + values * math.log(self.levels - 1), values)

@@ -1,6 +1,6 @@
-r"""The largest eigenvalues of the covariance of data that pass by once.
+r"""The largest eigenvalues of the covariance of data.
 
-Shapes: b rows of a batch, N values, l width of the sketch.
+Shapes: n rows, b rows of a batch, N values, l width of the sketch.
 """
 
 from collections.abc import Iterable
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-__all__ = ["EXACT_VALUES", "Spectrum", "spectrum"]
+__all__ = ["EXACT_VALUES", "Spectrum", "largest_eigenvalue", "spectrum"]
 
 EXACT_VALUES = 1024
 """Up to so many values the whole covariance is kept; beyond, a sketch of it."""
@@ -36,8 +36,17 @@ class Spectrum:
         return max(0.0, self.total - sum(self.eigenvalues[:count]))
 
 
+def largest_eigenvalue(away_nN: Tensor) -> Tensor:
+    """Largest eigenvalue of the covariance of centred data that are all at hand, a scalar."""
+    # Both products have the same eigenvalues but for zeros; the smaller one is decomposed.
+    wide = len(away_nN) < away_nN.shape[1]
+    small = away_nN @ away_nN.T if wide else away_nN.T @ away_nN
+    eigenvalues: Tensor = torch.linalg.eigvalsh(small)
+    return eigenvalues[-1] / len(away_nN)
+
+
 def spectrum(batches: Iterable[Tensor], count: int, *, seed: int = 0) -> Spectrum:
-    r"""The `count` largest eigenvalues of the covariance of rows, in one pass.
+    r"""The `count` largest eigenvalues of the covariance of rows that pass by once.
 
     Of more than `EXACT_VALUES` values only a sketch $Y = C\,\Omega$ of the covariance C is
     accumulated, with $\Omega$ random and orthonormal, and C is approached from it (Nyström):
@@ -101,14 +110,16 @@ def _basis(values: int, count: int, seed: int) -> Tensor:
         return torch.eye(values, dtype=torch.float64)
     generator = torch.Generator().manual_seed(seed)
     gaussian = torch.randn(values, width, generator=generator, dtype=torch.float64)
-    return torch.linalg.qr(gaussian).Q
+    basis: Tensor = torch.linalg.qr(gaussian).Q
+    return basis
 
 
 def _eigenvalues(sketch_Nl: Tensor, basis_Nl: Tensor) -> Tensor:
     """Of the Nyström approximation, falling. The sketch of everything is the covariance itself."""
     values, width = sketch_Nl.shape
     if values == width:
-        return torch.linalg.eigvalsh(sketch_Nl).flip(0)
+        exact: Tensor = torch.linalg.eigvalsh(sketch_Nl)
+        return exact.flip(0)
     # A shift keeps the core positive definite; it is taken off again at the end.
     shift = torch.finfo(torch.float64).eps ** 0.5 * sketch_Nl.norm()
     shifted_Nl = sketch_Nl + shift * basis_Nl
@@ -117,4 +128,5 @@ def _eigenvalues(sketch_Nl: Tensor, basis_Nl: Tensor) -> Tensor:
         return sketch_Nl.new_zeros(width)
     factor_ll = torch.linalg.cholesky(0.5 * (core_ll + core_ll.T))
     half_Nl = torch.linalg.solve_triangular(factor_ll, shifted_Nl.T, upper=False).T
-    return torch.linalg.svdvals(half_Nl).square() - shift
+    approached: Tensor = torch.linalg.svdvals(half_Nl).square() - shift
+    return approached
