@@ -23,6 +23,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tune_vae.errors import Problem, StudyFileError, TuneVaeError, masked
+from tune_vae.report.text_chart import text_chart
 from tune_vae.science.health import Kind
 from tune_vae.service.certainty import certainty
 from tune_vae.service.foretold import passed_over
@@ -35,6 +36,8 @@ from tune_vae.spec.study import VARIABLES
 from tune_vae.training.lookout import LOOK_STEPS
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tune_vae.api import CheckReport, Trained
     from tune_vae.data import Splits
     from tune_vae.science.health import Verdict
@@ -43,6 +46,7 @@ if TYPE_CHECKING:
     from tune_vae.service.export import Exported
     from tune_vae.service.results import StudyResults
     from tune_vae.service.rows import TrialRow
+    from tune_vae.service.study_forecast import StudyForecast
     from tune_vae.spec.study import StudySpec
     from tune_vae.spec.trial import TrialConfig
 
@@ -55,6 +59,7 @@ __all__ = [
     "show_check",
     "show_error",
     "show_exported",
+    "show_forecast",
     "show_results",
     "show_status",
     "show_trained",
@@ -81,6 +86,10 @@ SYMBOLS = {kind: (SIGNS[kind], style) for kind, style in STYLES.items()}
 BARS = "▁▂▃▄▅▆▇█"
 MOST_PROBLEMS = 20
 TIP_COLUMNS = 90
+MUCH_DEAD = 1 / 3
+"""From which share of a range on `check` warns that it is forecast dead."""
+CURVE_STEP = 2
+"""Of the points of a forecast's curve, one in so many is printed."""
 LINES_AROUND = 12
 """Lines of the live block beside its running trials; more than fit would hide the best."""
 
@@ -651,11 +660,71 @@ def show_check(out: Console, report: "CheckReport") -> None:
             f"steps at full KL weight · not finite: {_losses(spec)} · by value: "
             f"{next(iter(spec.pruner))}",
             **_foretold_fact(report),
+            **_dead_range(report),
             **_first_trials(report),
             "objective": f"minimise {', '.join(spec.objective)}",
             **_store_facts(report),
         },
     )
+
+
+def show_forecast(out: Console, forecast: "StudyForecast", chart: "Path | None") -> None:
+    """What the data's spectrum says of a study."""
+    spectrum = forecast.spectrum
+    out.print(
+        f"study [b cyan]{forecast.study}[/], from {spectrum.rows:,} training examples of "
+        f"{spectrum.values:,} values; nothing was trained\n"
+    )
+    out.print(_decoder_table(forecast))
+    for latents, one in forecast.curves.items():
+        out.print(f"\n[b]{latents} latents[/]: a linear model, whatever the scale")
+        out.print(_curve_table(forecast, latents))
+        curve = one.curve()
+        out.print("\n[dim]squared error per value against rate in nats[/]")
+        rates = [outlook.rate_nats for outlook in curve]
+        errors = [outlook.squared_error / spectrum.values for outlook in curve]
+        for line in text_chart(rates, errors):
+            out.print(line)
+    out.print()
+    for sentence in forecast.sentences():
+        out.print(f"· {escape(sentence)}")
+    if chart:
+        _facts(out, {"chart": str(chart)})
+
+
+def _decoder_table(forecast: "StudyForecast") -> Table:
+    table = Table(box=None, pad_edge=False, header_style="b", padding=(0, 2, 0, 0))
+    for name in ("decoder", "latents", "dead above beta_norm", "of the range"):
+        table.add_column(name, justify="left" if name == "decoder" else "right")
+    for one in forecast.decoders:
+        known = one.collapse is not None
+        table.add_row(
+            one.decoder,
+            str(one.config.latent_dim),
+            f"{one.collapse:.3g}" if known else "not known",
+            f"{forecast.dead_of(one):.0%}" if known else "",
+        )
+    return table
+
+
+def _curve_table(forecast: "StudyForecast", latents: int) -> Table:
+    """Along the curve: where each decoder is there, and what it does."""
+    mine = [one for one in forecast.decoders if one.linear and one.config.latent_dim == latents]
+    table = Table(box=None, pad_edge=False, header_style="b", padding=(0, 2, 0, 0))
+    scales = {one.sigma: one for one in mine}
+    names = [f"sigma {scale:g}" if scale else "fitted sigma" for scale in scales]
+    for name in (*names, "rate", "error/value", "used", "bits/dim", "sigma"):
+        table.add_column(name, justify="right")
+    for outlook in mine[0].curve()[::CURVE_STEP]:
+        table.add_row(
+            *(f"{one.norm_at(outlook):.3g}" for one in scales.values()),
+            f"{outlook.rate_nats:.2f}",
+            f"{outlook.squared_error / forecast.spectrum.values:.3g}",
+            str(outlook.used),
+            _number(outlook.bits_per_dim),
+            f"{outlook.sigma:.3g}",
+        )
+    return table
 
 
 def _losses(spec: "StudySpec") -> str:
@@ -692,6 +761,14 @@ def _foretold_fact(report: "CheckReport") -> dict[str, str]:
     )
     factor = f"{report.spec.health.foretold:g} times the collapse point of these data"
     return {"not trained": f"beta_norm above {limits}: {factor}"} if limits else {}
+
+
+def _dead_range(report: "CheckReport") -> dict[str, str]:
+    """A warning where much of the range of beta_norm is wasted."""
+    forecast = report.forecast
+    if forecast is None or forecast.dead <= MUCH_DEAD:
+        return {}
+    return {"warning": f"{forecast.verdict()} See: tune-vae forecast {report.spec.file}"}
 
 
 def _brief_span(low: float, high: float) -> str:

@@ -12,7 +12,18 @@ from tune_vae import cli
 from tune_vae.spec.study import StudySpec
 
 STUDIES = Path(__file__).parents[2] / "studies"
-COMMANDS = ["check", "confirm", "export", "fid", "search", "status", "report", "train", "ui"]
+COMMANDS = [
+    "check",
+    "confirm",
+    "export",
+    "fid",
+    "forecast",
+    "search",
+    "status",
+    "report",
+    "train",
+    "ui",
+]
 COMMAND = Path(sys.executable).with_name("tune-vae")
 
 NETWORK = """

@@ -20,8 +20,6 @@ from tune_vae.science.spectrum import Spectrum
 __all__ = ["LinearForecast", "Outlook"]
 
 _LEAST_VARIANCE = math.exp(2 * LOWEST)
-_WORTH = 0.95
-"""The suggested latents gain so much of the bits that any number of them could gain."""
 
 
 @dataclass(frozen=True)
@@ -35,8 +33,7 @@ class Outlook:
         squared_error: Summed over the values of an example.
         sigma: Of the Gaussian that is fitted to this error.
         bits_per_dim: Rate and distortion at β = 1 under that Gaussian, as mass of a level; NaN
-            without levels. Its density times a level's width, which is too much where many
-            values are black or white and the Gaussian's tails count for them.
+            without levels, or if there are only two.
     """
 
     told: float
@@ -57,6 +54,11 @@ class LinearForecast:
     Which β that is depends on the scale: $\beta = s / \sigma^2$, where a fitted one is
     $\sigma^2 = E / N$.
 
+    The mass of a level is its density times its width, but for the first and the last, to which
+    the tails of the Gaussian count. If the errors are normal such a value costs 1 nat, whatever
+    the scale: its mass is $\Phi(z)$ of a normal z, which is uniform, and $-\ln$ of it 1 in the
+    mean.
+
     References:
         | Don't Blame the ELBO! (Lucas et al., 2019), https://arxiv.org/abs/1911.02469
         | Probabilistic Principal Component Analysis (Tipping & Bishop, 1999)
@@ -66,6 +68,7 @@ class LinearForecast:
         spectrum: Of the training data; at least `latents` eigenvalues, or all there are.
         latents: M.
         levels: Levels of the data, from which their mass follows; None for no bits.
+        edge: Share of the values that are of the first or the last level.
 
     Raises:
         ValueError: The data do not vary at all.
@@ -79,6 +82,7 @@ class LinearForecast:
     spectrum: Spectrum
     latents: int
     levels: int | None = 256
+    edge: float = 0.0
 
     def __post_init__(self) -> None:
         if not self.spectrum.total > 0:
@@ -114,15 +118,6 @@ class LinearForecast:
         """The β that leads there; the inverse of `at`."""
         return outlook.told / (sigma or outlook.sigma) ** 2
 
-    def suggested_latents(self) -> int:
-        """The fewest that gain 95 % of the bits which all known directions gain at β = 1."""
-        bits = [
-            LinearForecast(self.spectrum, latents, 256).at(1.0).bits_per_dim
-            for latents in range(len(self.spectrum.eigenvalues) + 1)
-        ]
-        enough = bits[0] - _WORTH * (bits[0] - min(bits))
-        return max(1, next(latents for latents, value in enumerate(bits) if value <= enough))
-
     def _told(self, beta: float) -> float:
         r"""The s of a fitted scale: $s = \beta E(s) / N$.
 
@@ -143,8 +138,9 @@ class LinearForecast:
         return max(error / self.spectrum.values, _LEAST_VARIANCE)
 
     def _bits(self, rate: float, error: float, variance: float) -> float:
-        if self.levels is None:
+        if self.levels is None or self.levels == 2:
             return math.nan
         values = self.spectrum.values
-        nats = 0.5 * (values * math.log(2 * math.pi * variance) + error / variance)
-        return bits_per_dim(rate + nats + values * math.log(self.levels - 1), values)
+        inner = 0.5 * (math.log(2 * math.pi * variance) + error / values / variance)
+        inner += math.log(self.levels - 1)
+        return bits_per_dim(rate + values * ((1 - self.edge) * inner + self.edge), values)

@@ -3,6 +3,7 @@ r"""The largest eigenvalues of the covariance of data.
 Shapes: n rows, b rows of a batch, N values, l width of the sketch.
 """
 
+import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -34,6 +35,12 @@ class Spectrum:
     def beyond(self, count: int) -> float:
         """Sum of the eigenvalues after the first `count`."""
         return max(0.0, self.total - sum(self.eigenvalues[:count]))
+
+    def directions(self, share: float) -> int | None:
+        """The fewest that hold this share of the variance; None if more than are known do."""
+        held = itertools.accumulate(self.eigenvalues)
+        enough = (n for n, sum_ in enumerate(held, 1) if sum_ >= share * self.total)
+        return next(enough, None)
 
 
 def largest_eigenvalue(away_nN: Tensor) -> Tensor:

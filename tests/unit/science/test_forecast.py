@@ -4,9 +4,11 @@ import math
 
 import numpy as np
 import pytest
+import torch
 from scipy import integrate, optimize
 
 from tune_vae.science.forecast import LinearForecast
+from tune_vae.science.likelihoods.discretized_gaussian import DiscretizedGaussian
 from tune_vae.science.spectrum import Spectrum
 
 EIGENVALUES = (6.0, 3.0, 1.0, 0.4, 0.1, 0.05)
@@ -85,7 +87,25 @@ def test_bits_are_those_of_a_gaussian_of_levels_at_beta_1() -> None:
 
     expected = integrate.quad(nats, -4, 4, points=[0.0])[0] / math.log(2)
     assert LinearForecast(spectrum, 0).at(1.0).bits_per_dim == pytest.approx(expected)
-    assert math.isnan(LinearForecast(spectrum, 0, levels=None).at(1.0).bits_per_dim)
+    for levels in (None, 2):
+        assert math.isnan(LinearForecast(spectrum, 0, levels).at(1.0).bits_per_dim)
+
+
+def test_bits_of_black_and_white_are_those_of_the_tails() -> None:
+    """Of values at either end that are decoded with normal errors, by drawing them."""
+    generator = torch.Generator().manual_seed(0)
+    sigma, levels = 0.1, 256
+    black = (torch.rand(200_000, generator=generator) < 0.5).double()
+    # In the middle of grey, or at an end.
+    x = torch.where(torch.rand(200_000, generator=generator) < 0.6, black, 128 / 255)
+    edge = ((x == 0) | (x == 1)).double().mean().item()
+    decoded = x + sigma * torch.randn(200_000, generator=generator, dtype=torch.float64)
+    mass = DiscretizedGaussian(link="identity").log_mass(
+        x, decoded[:, None], torch.tensor(sigma).log(), levels=levels
+    )
+    spectrum = Spectrum((), total=3 * sigma**2, values=3, rows=9)
+    found = LinearForecast(spectrum, 0, levels, edge).at(1.0).bits_per_dim
+    assert found == pytest.approx(-mass.mean().item() / math.log(2), rel=0.01)
 
 
 def test_calibrated_bits_are_best_where_the_model_is() -> None:
@@ -99,14 +119,6 @@ def test_data_that_the_latents_tell_wholly_leave_the_least_scale() -> None:
     assert whole.used == 2
     assert whole.sigma == pytest.approx(math.exp(-6), rel=0.5)
     assert math.isfinite(whole.bits_per_dim)
-
-
-def test_suggested_latents_are_those_above_the_noise() -> None:
-    noise = (0.01,) * 40
-    spectrum = Spectrum((5.0, 4.0, 3.0, *noise), total=12.0 + 0.01 * 97, values=100, rows=9999)
-    assert LinearForecast(spectrum, 8).suggested_latents() == 3
-    flat = Spectrum(noise, total=1.0, values=100, rows=9999)
-    assert LinearForecast(flat, 8).suggested_latents() == 1
 
 
 def test_data_that_do_not_vary_are_refused() -> None:

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tune_vae.science.spectrum import largest_eigenvalue, spectrum
+from tune_vae.science.spectrum import Spectrum, largest_eigenvalue, spectrum
 
 
 def data(rows: int, values: int, *, decay: float = 1.0, offset: float = 0.0) -> Tensor:
@@ -77,3 +77,9 @@ def test_what_has_no_spectrum_is_refused(batches: list[Tensor], says: str) -> No
 def test_largest_is_that_of_the_covariance(rows: int, values: int) -> None:
     x = data(rows, values)
     assert largest_eigenvalue(x - x.mean(0)).item() == pytest.approx(expected(x)[0])
+
+
+def test_directions_that_hold_a_share_of_the_variance_are_counted() -> None:
+    known = Spectrum((5.0, 3.0, 1.0), total=10.0, values=9, rows=99)
+    shares = [known.directions(share) for share in (0.5, 0.51, 0.8, 0.9, 0.91)]
+    assert shares == [1, 2, 2, 3, None]
