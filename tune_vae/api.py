@@ -61,6 +61,7 @@ __all__ = [
     "confirm",
     "export",
     "forecast",
+    "forecast_of",
     "fork",
     "inception_scores",
     "load_vae",
@@ -131,7 +132,7 @@ def check(spec: StudySpec) -> CheckReport:
 
     data = _sound_data(spec)
     stores = try_stores(spec.storage)
-    foreseen = _forecast(spec, data)
+    foreseen = forecast_of(spec, data)
     spec = _decided(spec, foreseen, begun=stores[0].works)
     configs = _models(spec, data)
     sizes = [_size(config) for config in configs]
@@ -179,7 +180,7 @@ def forecast(spec: StudySpec, to: Path | None = None) -> tuple[StudyForecast, Pa
     from tune_vae.report.foresight import foresight
     from tune_vae.report.page import write_pictures
 
-    found = _forecast(spec, _sound_data(spec))
+    found = forecast_of(spec, _sound_data(spec))
     picture = foresight(found)
     folder = to or _beside_checkpoints(spec) / "reports" / spec.name
     try:
@@ -189,7 +190,8 @@ def forecast(spec: StudySpec, to: Path | None = None) -> tuple[StudyForecast, Pa
     return found, files[0] if files else None
 
 
-def _forecast(spec: StudySpec, data: Splits) -> StudyForecast:
+def forecast_of(spec: StudySpec, data: Splits) -> StudyForecast:
+    """The same of data that are at hand, and without a chart."""
     # From everywhere, because they may be sorted.
     x_nCHW = data.train[:: math.ceil(len(data.train) / FORECAST_EXAMPLES)]
     latents = max(int(size) for size in spec.knobs["latent_dim"].examples())
@@ -202,7 +204,8 @@ def _forecast(spec: StudySpec, data: Splits) -> StudyForecast:
 
     found = spectrum(batches(), max(latents, FORECAST_DIRECTIONS))
     points = _collapse_points(spec, data)
-    edge, configs = edges / x_nCHW.numel(), _models(spec, data)
+    at_ends = (x_nCHW == 0) | (x_nCHW == (data.levels or 0) - 1)
+    edge, configs = int(at_ends.sum()) / x_nCHW.numel(), _models(spec, data)
     return StudyForecast.of(spec.name, spec.knobs["beta_norm"], configs, points, found, edge)
 
 
@@ -293,7 +296,7 @@ def _prepared(spec: StudySpec) -> tuple[StudySpec, "DataFacts"]:
 
     data = _sound_data(spec)
     if spec.undecided:
-        spec = _decided(spec, _forecast(spec, data))
+        spec = _decided(spec, forecast_of(spec, data))
     digest = data.digest(labelled=spec.conditional)
     points = _foretelling(spec, data)
     return spec, DataFacts(data.shape, data.levels, digest, data.classes, points)
