@@ -7,7 +7,7 @@ when they are called.
 import itertools
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,11 +16,13 @@ import torch
 from torch import Tensor, nn
 
 from tune_vae.data import Splits, Targets, scale
+from tune_vae.data.progress import Progress
 from tune_vae.errors import (
     CheckpointError,
     DataError,
     ExportError,
     Problem,
+    StorageError,
     StudyError,
     StudyFileError,
     TrialNotFoundError,
@@ -29,11 +31,13 @@ from tune_vae.errors import (
 from tune_vae.science.collapse_point import EXAMPLES, CollapsePoints, collapse_points
 from tune_vae.science.health import Limits, Verdict, judge
 from tune_vae.science.history import EpochReport, History
+from tune_vae.science.spectrum import spectrum
 from tune_vae.science.vae import VAE
 from tune_vae.service.foretold import dead_beyond
 from tune_vae.service.journey import checkpoint_of, history_of, may_roll_back, roll_back
 from tune_vae.service.results import StudyResults
 from tune_vae.service.rows import TrialRow
+from tune_vae.service.study_forecast import StudyForecast, proposal
 from tune_vae.spec import components
 from tune_vae.spec.components import ComponentError
 from tune_vae.spec.soundness import faults
@@ -60,6 +64,8 @@ __all__ = [
     "confirm",
     "diagnose",
     "export",
+    "forecast",
+    "forecast_of",
     "fork",
     "inception_scores",
     "load_vae",
@@ -74,6 +80,10 @@ __all__ = [
 
 TRIED_AT_ONCE = 2
 """Examples that a model is tried with; a batch norm cannot be trained on one."""
+FORECAST_EXAMPLES = 10_000
+"""Most examples that a forecast looks at: their eigenvalues are then known to some percent."""
+FORECAST_DIRECTIONS = 128
+"""Eigenvalues that it knows at least, where there are so many."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +100,7 @@ class CheckReport:
         stores: Where the study lives, each tried out.
         dead_beyond: For decoders of which it is known, the least and the largest beta_norm beyond
             which a point is dead by the spectrum of the data and not trained.
+        forecast: What the data's spectrum says of the space; None if it was not asked.
     """
 
     spec: StudySpec
@@ -100,6 +111,7 @@ class CheckReport:
     seen: int
     stores: tuple["StoreReport", ...]
     dead_beyond: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    forecast: StudyForecast | None = None
 
     @property
     def steps_per_epoch(self) -> int:
@@ -120,12 +132,14 @@ def check(spec: StudySpec) -> CheckReport:
             pruner.
         DataError: The data cannot be loaded.
     """
-    data = _sound_data(spec)
-    configs = _models(spec, data)
-    sizes = [_size(config) for config in configs]
     from tune_vae.service.stores import try_stores
 
+    data = _sound_data(spec)
     stores = try_stores(spec.storage)
+    foreseen = forecast_of(spec, data)
+    spec = _decided(spec, foreseen, begun=stores[0].works)
+    configs = _models(spec, data)
+    sizes = [_size(config) for config in configs]
     # A ledger that does not answer is told among the stores.
     rows = StudyResults.of(spec, (_rows(spec) if stores[0].works else None) or []).rows
     return CheckReport(
@@ -137,19 +151,95 @@ def check(spec: StudySpec) -> CheckReport:
         seen=len(rows),
         stores=stores,
         dead_beyond=_dead_beyond(spec, data, configs),
+        forecast=replace(foreseen, space=spec.knobs["beta_norm"]),
     )
 
 
 def _dead_beyond(
     spec: StudySpec, data: Splits, models: Sequence[TrialConfig]
 ) -> dict[str, tuple[float, float]]:
-    points, limits = _collapse_points(spec, data), dict[str, tuple[float, float]]()
+    points, limits = _foretelling(spec, data), dict[str, tuple[float, float]]()
     for config in models:
         limit = dead_beyond(config, points, factor=spec.health.foretold)
         if limit is not None:
             low, high = limits.get(config.decoder, (limit, limit))
             limits[config.decoder] = min(low, limit), max(high, limit)
     return limits
+
+
+def forecast(spec: StudySpec, to: Path | None = None) -> tuple[StudyForecast, Path | None]:
+    """What the spectrum of the data says of a study before anything is trained.
+
+    Arguments:
+        spec: The study.
+        to: Folder of the chart; by default `reports/<study>` beside the checkpoints' folder.
+
+    Returns:
+        The forecast, and the chart of its rate and distortion if any decoder has one.
+
+    Raises:
+        StudyFileError, DataError: See `check`.
+        StorageError: The folder cannot be written.
+    """
+    from tune_vae.report.foresight import foresight
+    from tune_vae.report.page import write_pictures
+
+    found = forecast_of(spec, _sound_data(spec))
+    picture = foresight(found)
+    folder = to or _beside_checkpoints(spec) / "reports" / spec.name
+    try:
+        files = write_pictures([picture] if picture else [], folder)
+    except OSError as error:
+        raise StorageError(f"cannot write the chart into {folder}: {error}") from error
+    return found, files[0] if files else None
+
+
+def forecast_of(spec: StudySpec, data: Splits) -> StudyForecast:
+    """The same of data that are at hand, and without a chart."""
+    # From everywhere, because they may be sorted.
+    x_nCHW = data.train[:: math.ceil(len(data.train) / FORECAST_EXAMPLES)]
+    latents = max(int(size) for size in spec.knobs["latent_dim"].examples())
+
+    def batches() -> Iterator[Tensor]:
+        with Progress("looking at the data", len(x_nCHW)) as progress:
+            for start in range(0, len(x_nCHW), 512):
+                yield scale(x_nCHW[start : start + 512], data.levels)
+                progress.advance(len(x_nCHW[start : start + 512]))
+
+    found = spectrum(batches(), max(latents, FORECAST_DIRECTIONS))
+    points = _collapse_points(spec, data)
+    at_ends = (x_nCHW == 0) | (x_nCHW == (data.levels or 0) - 1)
+    edge, configs = int(at_ends.sum()) / x_nCHW.numel(), _models(spec, data)
+    return StudyForecast.of(spec.name, spec.knobs["beta_norm"], configs, points, found, edge)
+
+
+def _decided(spec: StudySpec, foreseen: StudyForecast, *, begun: bool = True) -> StudySpec:
+    """The study with what its `beta_norm: auto` comes to, or came to when it began.
+
+    Raises:
+        StudyFileError: There is no forecast for all of its decoders.
+    """
+    from tune_vae.service.ledger import read_bounds
+
+    if not spec.undecided:
+        return spec
+    bounds = (read_bounds(spec) if begun else None) or foreseen.bounds
+    if bounds is None:
+        some = proposal(foreseen.decoders)
+        span = f"[{some[0]:.1e}, {some[1]:.1e}]" if some else "[1.0e-3, 10]"
+        others = ", as forecast for the other decoders" if some else ""
+        spec.refuse(
+            [
+                Problem(
+                    "`beta_norm: auto` needs a forecast for every decoder of the study, and there "
+                    f"is none for {', '.join(foreseen.unknown)}",
+                    ("search", "beta_norm"),
+                    f"write bounds, such as `beta_norm: {{log_uniform: {span}}}`{others}",
+                )
+            ]
+        )
+    assert bounds is not None
+    return spec.with_bounds(*bounds)
 
 
 def search(
@@ -176,7 +266,8 @@ def search(
     """
     from tune_vae.service import cluster
 
-    return cluster.search(spec, _facts(spec), show=show, note=note, verbose=verbose).results
+    spec, facts = _prepared(spec)
+    return cluster.search(spec, facts, show=show, note=note, verbose=verbose).results
 
 
 def confirm(
@@ -199,23 +290,30 @@ def confirm(
         return found
     from tune_vae.service import cluster
 
-    snapshot = cluster.search(
-        spec, _facts(spec), show=show, note=note, confirm=True, verbose=verbose
-    )
-    return snapshot.results
+    spec, facts = _prepared(spec)
+    return cluster.search(spec, facts, show=show, note=note, confirm=True, verbose=verbose).results
 
 
-def _facts(spec: StudySpec) -> "DataFacts":
+def _prepared(spec: StudySpec) -> tuple[StudySpec, "DataFacts"]:
+    """A study whose bounds are all decided, and what must be known of its data to run it."""
     from tune_vae.service.desk import DataFacts
 
     data = _sound_data(spec)
+    if spec.undecided:
+        spec = _decided(spec, forecast_of(spec, data))
     digest = data.digest(labelled=spec.conditional)
-    return DataFacts(data.shape, data.levels, digest, data.classes, _collapse_points(spec, data))
+    points = _foretelling(spec, data)
+    return spec, DataFacts(data.shape, data.levels, digest, data.classes, points)
+
+
+def _foretelling(spec: StudySpec, data: Splits) -> CollapsePoints | None:
+    """The collapse points by which a study passes over what is dead; None if it does not."""
+    return _collapse_points(spec, data) if spec.health.foretold else None
 
 
 def _collapse_points(spec: StudySpec, data: Splits) -> CollapsePoints | None:
-    """Of a study's data, if any of its configurations can be foretold dead by them."""
-    if not spec.health.foretold or spec.conditional or data.levels is None:
+    """Of a study's data, if its likelihoods can have any."""
+    if spec.conditional or data.levels is None:
         return None
     # From everywhere, because they may be sorted.
     x_nCHW = data.train[:: math.ceil(len(data.train) / EXAMPLES)]
@@ -283,8 +381,12 @@ def report(spec: StudySpec, to: Path | None = None) -> tuple["Written", str]:
     """
     from tune_vae.report.evidence import gather
     from tune_vae.report.page import write
+    from tune_vae.service.ledger import read_bounds
     from tune_vae.service.tracking import attach_report
 
+    if spec.undecided:
+        bounds = read_bounds(spec)
+        spec = spec.with_bounds(*bounds) if bounds else spec
     evidence = gather(spec, results(spec))
     try:
         data: Splits | None = _images(spec)

@@ -68,6 +68,23 @@ def check(study: Study) -> None:
         raise typer.Exit(StorageError.exit_code)
 
 
+@app.command(epilog="Example: tune-vae forecast studies/digits.yaml")
+def forecast(
+    study: Study,
+    to: Annotated[
+        Path | None,
+        typer.Option("--to", help="Folder of the chart; by default mlruns/reports/<study>."),
+    ] = None,
+) -> None:
+    """Where latents will die and what they will carry, from the data alone; nothing is trained."""
+    from tune_vae import api, terminal
+    from tune_vae.spec.study import StudySpec
+
+    spec = StudySpec.load(study)
+    found, chart = api.forecast(spec, to)
+    terminal.show_forecast(terminal.console(), found, chart)
+
+
 @app.command(epilog="Example: tune-vae search studies/digits.yaml" + "\n\n" + EXIT_CODES)
 def search(
     study: Study,

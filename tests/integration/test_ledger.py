@@ -35,7 +35,13 @@ from tune_vae.science.history import EpochReport
 from tune_vae.service import databases
 from tune_vae.service import ledger as module
 from tune_vae.service.journey import Decision, TrialResult
-from tune_vae.service.ledger import OptunaLedger, plugin_problems, read_foretold, read_rows
+from tune_vae.service.ledger import (
+    OptunaLedger,
+    plugin_problems,
+    read_bounds,
+    read_foretold,
+    read_rows,
+)
 from tune_vae.service.pareto_pruner import vectors_of
 from tune_vae.service.remedy import remedy
 from tune_vae.service.results import StudyResults
@@ -630,6 +636,27 @@ def test_study_in_which_everything_collapses_runs_to_its_end(folder: Path, objec
         f"All 14 trials collapsed, down to the lowest beta_norm that was tried: {lowest:.3g}"
         in (remedy(found, spec))
     )
+
+
+# What the data decided
+
+
+def test_bounds_that_the_data_decided_are_those_of_every_machine(folder: Path) -> None:
+    written = study(folder, search={"beta_norm": {"log_uniform": [0.02, 0.5]}})
+    auto = study(folder, search={"beta_norm": "auto"})
+    assert read_bounds(auto) is None
+    open_ledger(auto.with_bounds(0.02, 0.5))
+    assert read_bounds(auto) == (0.02, 0.5)
+    # Another forecast, or another file, is another space, and the same numbers are the same.
+    with pytest.raises(StudyError, match=r"search.beta_norm: 0.02 … 0.5 \(log\) → 0.03"):
+        open_ledger(auto.with_bounds(0.03, 0.5))
+    drawn = one(open_ledger(written).ask_pack(1)).beta_norm
+    assert 0.02 <= drawn <= 0.5
+
+
+def test_study_with_written_bounds_has_none_that_were_decided(folder: Path) -> None:
+    open_ledger(study(folder))
+    assert read_bounds(study(folder)) is None
 
 
 # What is not trained

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -13,10 +14,11 @@ from tests.unit.service.fakes import Diary, FakeLedger, FakeTracker
 from tests.unit.spec.studies import study, text
 from tune_vae import api
 from tune_vae.data import Splits
-from tune_vae.errors import StudyError, StudyFileError
+from tune_vae.errors import StudyError, StudyFileError, TuneVaeError
 from tune_vae.science.health import Kind, Limits, Verdict
 from tune_vae.science.history import EpochReport
 from tune_vae.service.journey import run_pack
+from tune_vae.service.ledger import OptunaLedger
 from tune_vae.spec.study import StudySpec
 from tune_vae.training.checkpoint import CheckpointStore, load
 
@@ -252,3 +254,91 @@ def test_fork_is_the_changed_study_under_another_name_beside_it(tmp_path: Path) 
     (tmp_path / "tiny-2.yaml").write_text(text(study="tiny-2"))
     with pytest.raises(StudyError, match=r"tiny-2\.yaml is there and holds another study"):
         api.fork(spec, "tiny-2")
+
+
+AUTO = "{beta_norm: auto, likelihood: gaussian, sigma: {choice: [fixed, optimal]}}"
+
+
+def test_auto_takes_the_bounds_that_are_proposed(folder: Path) -> None:
+    spec = study(search=AUTO)
+    found, chart = api.forecast(spec)
+    assert chart == Path("mlruns/reports/tiny/forecast.png")
+    assert chart.read_bytes().startswith(b"\x89PNG")
+    checked = api.check(spec)
+    assert checked.spec.bounds == found.bounds
+    node = checked.spec.knobs["beta_norm"]
+    assert (node.low, node.high, node.log) == (*found.bounds, True)  # type: ignore[misc,union-attr]
+    assert checked.forecast is not None
+    assert 0 < checked.forecast.dead < 1 / 3
+
+
+def test_forecast_of_digits_is_that_of_their_covariance() -> None:
+    data = study().dataset().load()
+    x = data.train.flatten(1).double().numpy() / 16
+    eigenvalues = np.linalg.eigvalsh(np.cov(x, rowvar=False, bias=True))
+    found, _ = api.forecast(study(search=AUTO))
+    fixed, fitted = found.decoders
+    assert fixed.collapse == pytest.approx(eigenvalues[-1] * 4 / 64)
+    assert fitted.collapse == pytest.approx(eigenvalues[-1] / eigenvalues.mean() * 4 / 64)
+    assert fixed.linear
+    assert fixed.linear.edge == pytest.approx(float(((x == 0) | (x == 1)).mean()))
+
+
+def test_begun_study_keeps_the_bounds_that_it_began_with(folder: Path) -> None:
+    spec = study(search=AUTO)
+    data = spec.dataset().load()
+    OptunaLedger(
+        spec.with_bounds(0.5, 0.6), shape=data.shape, levels=data.levels, digest=data.digest()
+    )
+    assert api.check(spec).spec.bounds == (0.5, 0.6)
+
+
+def test_auto_without_a_forecast_says_what_to_do() -> None:
+    laplace = "{beta_norm: auto, likelihood: laplace}"
+    assert problems_of(api.search, study(search=laplace)) == [
+        (
+            "`beta_norm: auto` needs a forecast for every decoder of the study, and there is none "
+            "for laplace·optimal",
+            5,
+        )
+    ]
+    both = "{beta_norm: auto, likelihood: {choice: [gaussian, laplace]}}"
+    with pytest.raises(StudyFileError) as refused:
+        api.check(study(search=both))
+    assert "as forecast for the other decoders" in refused.value.problems[0].tip
+
+
+@pytest.mark.parametrize(
+    ("images", "says"),
+    [
+        (np.full((40, 4, 4), 7, np.uint8), "all training examples are the same"),
+        (np.zeros((3, 4, 4), np.uint8), "all training examples are the same"),
+        (np.full((40, 4, 4), np.nan, np.float32), "nan"),
+    ],
+    ids=["constant", "one to train on", "nan"],
+)
+def test_data_without_a_forecast_are_refused_in_words(
+    images: Any, says: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TUNE_VAE_CACHE", str(folder / "cache"))
+    np.save(folder / "images.npy", images)
+    with pytest.raises(TuneVaeError, match=says):
+        api.forecast(study(data="{arrays: {path: images.npy}}"))
+
+
+@pytest.mark.parametrize("shape", [(60, 1, 1), (20, 8, 8)], ids=["one pixel", "few images"])
+def test_scant_data_are_forecast(
+    shape: tuple[int, ...], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TUNE_VAE_CACHE", str(folder / "cache"))
+    images = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    np.save(folder / "images.npy", images)
+    parts = {"data": "{arrays: {path: images.npy}}", "train": "{batch_size: 8}"}
+    found, _ = api.forecast(study(search=AUTO, **parts))
+    told = " ".join(found.sentences())
+    assert ("only 16 examples for 64 values" in told) == (len(images) == 20)
+    # Of one pixel, white noise of one value, the collapse is at beta 1.
+    if len(images) == 60:
+        assert found.decoders[1].collapse == pytest.approx(4.0)
+    assert found.bounds is not None
+    assert 0 < found.bounds[0] < found.bounds[1]

@@ -14,7 +14,8 @@ from tune_vae.spec.study import StudySpec
 
 STUDIES = Path(__file__).parents[2] / "studies"
 COMMANDS = [
-    *("check", "confirm", "diagnose", "export", "fid", "search", "status", "report", "train", "ui")
+    *("check", "confirm", "diagnose", "export", "fid", "forecast", "search", "status", "report"),
+    *("train", "ui"),
 ]
 COMMAND = Path(sys.executable).with_name("tune-vae")
 

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.live import Live
 
 from tests.factories import report
+from tests.trials import trial_config
 from tests.unit.snapshots import (
     REASONS,
     ROWS,
@@ -28,11 +29,15 @@ from tests.unit.snapshots import (
 from tune_vae import api, terminal
 from tune_vae.data import Splits
 from tune_vae.errors import DataError, Problem, StorageError, StudyFileError
+from tune_vae.science.collapse_point import CollapsePoints
 from tune_vae.science.health import Kind, Verdict
+from tune_vae.science.spectrum import Spectrum
 from tune_vae.service.desk import Snapshot
 from tune_vae.service.export import Exported
 from tune_vae.service.results import StudyResults
 from tune_vae.service.stores import StoreReport
+from tune_vae.service.study_forecast import StudyForecast
+from tune_vae.spec.space import Range
 from tune_vae.spec.study import Storage
 
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -545,6 +550,7 @@ def checked(
     seen: int = 0,
     stores: tuple[StoreReport, ...] = (),
     dead_beyond: Mapping[str, tuple[float, float]] = MappingProxyType({}),
+    forecast: StudyForecast | None = None,
     **parts: str,
 ) -> list[str]:
     out = console()
@@ -559,6 +565,7 @@ def checked(
             seen=seen,
             stores=stores,
             dead_beyond=dead_beyond,
+            forecast=forecast,
         ),
     )
     return [line.rstrip() for line in lines(out)]
@@ -876,3 +883,40 @@ def test_end_of_an_export_says_what_it_can_do(obstacle: str) -> None:
     runs = "  run         python 'my [4] vae/model.py'   (needs torch alone)"
     assert (runs in facts) is not bool(obstacle)
     assert any(line.endswith(": it [branches]") for line in facts) is bool(obstacle)
+
+
+class TestForecast:
+    def found(self) -> StudyForecast:
+        configs = [
+            trial_config(sigma={name: {}}, latent_dim=size)
+            for size in (2, 4)
+            for name in ("fixed", "optimal")
+        ]
+        points = CollapsePoints(gaussian=2.0, variance=0.125, bernoulli=4.0)
+        spectrum = Spectrum((2.0, 1.0, 0.5, 0.5), total=8.0, values=64, rows=1000)
+        space = Range(1e-3, 1e3, log=True)
+        return StudyForecast.of("tiny", space, configs, points, spectrum, 0.0)
+
+    def test_decoders_curves_words_and_chart_are_shown(self) -> None:
+        out = console(120)
+        terminal.show_forecast(out, self.found(), Path("reports/forecast.png"))
+        shown = [line.rstrip() for line in lines(out)]
+        assert shown[0].startswith("study tiny, from 1,000 training examples of 64 values")
+        assert any(re.match(r"gaussian·fixed 1 +4 +0.125 +65%$", line) for line in shown)
+        assert any(re.match(r"gaussian·optimal +4 +1 +50%$", line) for line in shown)
+        (start,) = (n for n, line in enumerate(shown) if line.startswith("4 latents"))
+        assert shown[start + 1].split() == (
+            "sigma 1 fitted sigma rate error/value used bits/dim sigma".split()
+        )
+        # At the collapse: both beta_norm, no nats, the variance of the data per value.
+        end = shown[start + 8].split()
+        assert end[:5] == ["0.125", "1", "0.00", "0.125", "0"]
+        assert sum("└" in line for line in shown) == 2
+        assert any(line.startswith("· At beta 1 (beta_norm 0.0625) 4 latents") for line in shown)
+        assert shown[-1] == "  chart       reports/forecast.png"
+
+    def test_check_warns_of_a_range_that_is_mostly_dead(self, digits: Splits) -> None:
+        facts = facts_of(checked(digits, forecast=self.found()))
+        assert facts["warning"].startswith("beta_norm is 0.001 … 1000 (log), of which ")
+        less = replace(self.found(), space=Range(1e-3, 1.0, log=True))
+        assert "warning" not in facts_of(checked(digits, forecast=less))

@@ -89,14 +89,21 @@ def write(evidence: Evidence, data: Splits | None, folder: Path) -> Written:
         .render(_context(evidence, data, told, pictures, [drawing.name for drawing in drawings]))
     )
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        files = tuple(
-            _put(folder / f"{name}.png", picture.png) for name, picture in pictures.items()
-        )
+        files = write_pictures(list(pictures.values()), folder)
         page = _put(folder / "index.html", html.encode())
     except OSError as error:
         raise StorageError(f"cannot write the report into {folder}: {error}") from error
     return Written(page, files, _summary(evidence, told))
+
+
+def write_pictures(pictures: Sequence[Picture], folder: Path) -> tuple[Path, ...]:
+    """Write some pictures into a folder, which is made if need be.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    return tuple(_put(folder / f"{picture.name}.png", picture.png) for picture in pictures)
 
 
 def _put(path: Path, contents: bytes) -> Path:

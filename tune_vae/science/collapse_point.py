@@ -17,6 +17,7 @@ from tune_vae.science.sigmas import Sigma
 from tune_vae.science.sigmas.fixed import Fixed
 from tune_vae.science.sigmas.optimal import Optimal
 from tune_vae.science.sigmas.shared import Shared
+from tune_vae.science.spectrum import largest_eigenvalue
 
 __all__ = ["EXAMPLES", "CollapsePoints", "collapse_points", "spectral_peak"]
 
@@ -151,7 +152,7 @@ def _gain(x_nN: Tensor, mean_N: Tensor) -> Tensor:
 def _point(away_nN: Tensor, divergence_n: Tensor) -> float:
     """From the data in units of the decoder, and what each example gains if it is told apart."""
     alone = divergence_n.amax().item() / math.log(len(divergence_n))
-    return max(_largest_eigenvalue(away_nN).item(), alone)
+    return max(largest_eigenvalue(away_nN).item(), alone)
 
 
 def spectral_peak(x_nCHW: Tensor) -> Tensor:
@@ -172,13 +173,4 @@ def spectral_peak(x_nCHW: Tensor) -> Tensor:
     """
     x_nN = x_nCHW.double().flatten(1)
     away_nN = x_nN - x_nN.mean(0)
-    return _largest_eigenvalue(away_nN) / away_nN.square().mean()
-
-
-def _largest_eigenvalue(away_nN: Tensor) -> Tensor:
-    """Largest eigenvalue of the covariance of centred data."""
-    # Both products have the same eigenvalues but for zeros; the smaller one is decomposed.
-    wide = len(away_nN) < away_nN.shape[1]
-    small = away_nN @ away_nN.T if wide else away_nN.T @ away_nN
-    eigenvalues: Tensor = torch.linalg.eigvalsh(small)
-    return eigenvalues[-1] / len(away_nN)
+    return largest_eigenvalue(away_nN) / away_nN.square().mean()

@@ -59,7 +59,14 @@ from tune_vae.spec.source import nearest
 from tune_vae.spec.study import GRAPH_KNOBS, StudySpec
 from tune_vae.spec.trial import TrialConfig
 
-__all__ = ["OptunaLedger", "data_digest", "plugin_problems", "read_foretold", "read_rows"]
+__all__ = [
+    "OptunaLedger",
+    "data_digest",
+    "plugin_problems",
+    "read_bounds",
+    "read_foretold",
+    "read_rows",
+]
 
 HEARTBEAT_SECONDS = 15
 GRACE_SECONDS = 90
@@ -148,7 +155,8 @@ class OptunaLedger:
         Raises:
             StudyError: With every setting that differs from what the study was begun with.
         """
-        mine = {"space": self._spec.space_digest(), "data": data}
+        # Bounds first: whoever finds a space finds what its `auto` came to.
+        mine = {"bounds": self._spec.bounds, "space": self._spec.space_digest(), "data": data}
         theirs = self._study.user_attrs
         if theirs.get("space", mine["space"]) != mine["space"]:
             raise self._refusal(_differences(theirs.get("content"), self._spec.space_content()))
@@ -158,7 +166,7 @@ class OptunaLedger:
             )
         # Studies that earlier versions began have no content yet.
         for key, value in (mine | {"content": self._spec.space_content()}).items():
-            if key not in theirs:
+            if value is not None and key not in theirs:
                 self._study.set_user_attr(key, value)
 
     def _refusal(self, differences: str) -> StudyError:
@@ -758,6 +766,16 @@ def data_digest(spec: StudySpec) -> str | None:
         StorageError: The storage cannot be opened.
     """
     return _look(spec, lambda storage, study: study.user_attrs.get("data"))
+
+
+def read_bounds(spec: StudySpec) -> tuple[float, float] | None:
+    """What `beta_norm: auto` came to when a study began; None if it never did.
+
+    Raises:
+        StorageError: The storage cannot be opened.
+    """
+    bounds = _look(spec, lambda storage, study: study.user_attrs.get("bounds"))
+    return (bounds[0], bounds[1]) if bounds else None
 
 
 def _look(spec: StudySpec, at: Callable[[RDBStorage, optuna.Study], _T]) -> _T | None:

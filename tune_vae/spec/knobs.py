@@ -8,7 +8,7 @@ from tune_vae.errors import Problem
 from tune_vae.spec import components
 from tune_vae.spec.components import ComponentError
 from tune_vae.spec.source import YamlPath, nearest, shown
-from tune_vae.spec.space import Call, Choice, Fixed, Node, Range
+from tune_vae.spec.space import Auto, Call, Choice, Fixed, Node, Range
 
 __all__ = ["KNOBS", "Knob", "KnobReader", "Number", "adopt"]
 
@@ -51,11 +51,13 @@ class Knob:
         home: Section of the file where it stands; empty for the top level.
         takes: Its numbers; None for the components of the family of its name.
         default: What it is when the file does not say; None when the file must.
+        auto: Whether `auto` may stand for bounds that follow from the data.
     """
 
     home: str
     takes: Number | None = None
     default: Node | None = None
+    auto: bool = False
 
 
 KNOBS = {
@@ -65,7 +67,7 @@ KNOBS = {
     "likelihood": Knob("search"),
     "sigma": Knob("search", default=Call("optimal")),
     "prior": Knob("search", default=Call("standard")),
-    "beta_norm": Knob("search", Number(0, 1e12)),
+    "beta_norm": Knob("search", Number(0, 1e12), auto=True),
     "schedule": Knob("search", default=Call("constant")),
     "lr": Knob("search", Number(0, 1e12, low_allowed=False), Fixed(1e-3)),
     "weight_decay": Knob("search", Number(0, 1e6), Fixed(0.0)),
@@ -99,6 +101,8 @@ class KnobReader:
     def read(self, name: str, raw: Any, path: YamlPath) -> Node:
         """The node of a knob; if it has problems, one without meaning."""
         knob, before = KNOBS[name], len(self._problems)
+        if knob.auto and raw == "auto":
+            return Auto()
         node = self._node(raw, path, name, knob)
         if len(self._problems) > before:
             return Fixed(None)

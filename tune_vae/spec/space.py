@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-__all__ = ["Call", "Choice", "Fixed", "Node", "Range", "Suggest"]
+__all__ = ["Auto", "Call", "Choice", "Fixed", "Node", "Range", "Suggest"]
 
 
 class Suggest(Protocol):
@@ -39,6 +39,25 @@ class Fixed:
     def describe(self) -> str:
         """One line for a person."""
         return _short(self.value)
+
+
+@dataclass(frozen=True)
+class Auto:
+    """A range whose bounds the data will tell; see `StudySpec.with_bounds`."""
+
+    def draw(self, name: str, suggest: Suggest) -> Any:
+        return suggest.real(name, 0.0, math.inf, log=False)
+
+    def examples(self) -> Iterator[Any]:
+        # Any value that is allowed: of bounds nothing is known yet.
+        yield 1.0
+
+    @property
+    def open(self) -> bool:
+        return True
+
+    def describe(self) -> str:
+        return "auto"
 
 
 @dataclass(frozen=True)
@@ -154,7 +173,7 @@ class Choice:
         return ", ".join(option.describe() for option in self.options)
 
 
-Node = Fixed | Range | Call | Choice
+Node = Fixed | Auto | Range | Call | Choice
 
 
 def _same_call(one: Node, other: Node) -> bool:

@@ -24,7 +24,7 @@ from tune_vae.spec import components
 from tune_vae.spec.components import ComponentError
 from tune_vae.spec.knobs import KNOBS, KnobReader, adopt
 from tune_vae.spec.source import Source, YamlPath, nearest, read, shown
-from tune_vae.spec.space import Node, Suggest
+from tune_vae.spec.space import Auto, Node, Range, Suggest
 
 __all__ = [
     "GRAPH_KNOBS",
@@ -218,6 +218,7 @@ class StudySpec:
         known_good: Whether constants of the literature are tried first; see `spec.known_good`.
         conditional: Whether encoder and decoder are told the label of each example.
         source: The file, for saying where in it something stands.
+        bounds: What `beta_norm: auto` came to; None if the file does not say so, or before.
         folder: Where the file lies, and beside it the modules that its import paths name; empty
             for a study that is no file.
 
@@ -247,6 +248,7 @@ class StudySpec:
     source: Source = field(compare=False, repr=False)
     known_good: bool = True
     conditional: bool = False
+    bounds: tuple[float, float] | None = None
     folder: str = field(default="", compare=False)
 
     @property
@@ -318,6 +320,16 @@ class StudySpec:
             StudyFileError: An unknown knob or a value that is not allowed.
         """
         return dict(self.knobs) | _Parser(Source("the values given", "")).given(values)
+
+    @property
+    def undecided(self) -> bool:
+        """Whether the bounds of beta_norm are still to follow from the data."""
+        return isinstance(self.knobs["beta_norm"], Auto)
+
+    def with_bounds(self, low: float, high: float) -> "StudySpec":
+        """The study with what its `beta_norm: auto` came to."""
+        knobs = dict(self.knobs) | {"beta_norm": Range(low, high, log=True)}
+        return replace(self, knobs=knobs, bounds=(low, high))
 
     def with_seeds(self, seeds: int, *, finalists: int) -> "StudySpec":
         """The study with other repeats; see `Budget`."""

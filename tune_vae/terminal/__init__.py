@@ -7,6 +7,7 @@ because narrow terminals cut the end.
 from tune_vae.terminal.checked import show_check
 from tune_vae.terminal.console import console
 from tune_vae.terminal.diagnosis import show_diagnosis
+from tune_vae.terminal.forecast import show_forecast
 from tune_vae.terminal.json_lines import (
     JsonView,
     write_diagnosis,
@@ -33,6 +34,7 @@ __all__ = [
     "show_diagnosis",
     "show_error",
     "show_exported",
+    "show_forecast",
     "show_results",
     "show_status",
     "show_trained",

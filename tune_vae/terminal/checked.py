@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 __all__ = ["show_check"]
 
+MUCH_DEAD = 1 / 3
+"""From which share of the range of beta_norm on a warning says that it is forecast dead."""
+
 _ALWAYS_TOLD = ("sigma", "schedule", "lr", "batch_size")
 
 
@@ -78,6 +81,7 @@ def show_check(out: Console, report: "CheckReport") -> None:
             f"steps at full KL weight · not finite: {_losses(spec)} · by value: "
             f"{next(iter(spec.pruner))}",
             **_foretold_fact(report),
+            **_dead_range(report),
             **_first_trials(report),
             "objective": f"minimise {', '.join(spec.objective)}",
             **_store_facts(report),
@@ -119,6 +123,14 @@ def _foretold_fact(report: "CheckReport") -> dict[str, str]:
     )
     limit = the_limit(report.spec.health.foretold)
     return {"not trained": f"beta_norm above {limits}: {limit}"} if limits else {}
+
+
+def _dead_range(report: "CheckReport") -> dict[str, str]:
+    """A warning where much of the range of beta_norm is wasted."""
+    forecast = report.forecast
+    if forecast is None or forecast.dead <= MUCH_DEAD:
+        return {}
+    return {"warning": f"{forecast.verdict()} See: tune-vae forecast {report.spec.file}"}
 
 
 def _brief_span(low: float, high: float) -> str:

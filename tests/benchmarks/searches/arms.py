@@ -15,6 +15,7 @@ import yaml
 
 from tests.benchmarks.searches.log import Log
 from tests.benchmarks.searches.outcomes import to_their_ends
+from tune_vae import api
 from tune_vae.data import Splits, scale
 from tune_vae.science.collapse_point import EXAMPLES, collapse_points
 from tune_vae.service.journey import run_pack
@@ -122,11 +123,34 @@ def _ours(**changes: Any) -> Callable[[int, int, Splits], Log]:
     return lambda seed, epochs, data: ours(study(seed, **changes), epochs, data)
 
 
+WIDE = {"log_uniform": [1e-4, 100.0]}
+
+
+def _bounded(beta_norm: Any, foretold: float) -> Callable[[int, int, Splits], Log]:
+    """The product on the Gaussians of the digits study, with other bounds of beta_norm."""
+
+    def search(seed: int, epochs: int, data: Splits) -> Log:
+        space = yaml.safe_load(STUDY.read_text(encoding="utf-8"))["search"]
+        space |= {"likelihood": "gaussian", "beta_norm": beta_norm}
+        spec = study(seed, search=space, health={"foretold": foretold})
+        if spec.undecided:
+            bounds = api.forecast_of(spec, data).bounds
+            assert bounds
+            spec = spec.with_bounds(*bounds)
+        return ours(spec, epochs, data)
+
+    return search
+
+
 ARMS: dict[str, Callable[[int, int, Splits], Log]] = {
     "ours": _ours(),
     "OptunaSearch + ASHA": _asha,
     "random": lambda seed, epochs, data: random_search(study(seed), epochs, data),
     "ParetoPruner": _ours(objective=PAIR),
     "NopPruner": _ours(objective=PAIR, pruner="NopPruner"),
+    "wide": _bounded(WIDE, 1.5),
+    "auto": _bounded("auto", 1.5),
+    "wide, all trained": _bounded(WIDE, 0.0),
+    "auto, all trained": _bounded("auto", 0.0),
 }
 """By the name in the tables: from seed, budget of epochs and data to what happened."""

@@ -432,3 +432,20 @@ def test_renamed_study_is_the_same_file_with_another_name(line: str) -> None:
 
 def source_text() -> str:
     return "# The first.\n" + text()
+
+
+def test_auto_bounds_are_decided_later_and_become_a_range() -> None:
+    spec = study(search="{beta_norm: auto, likelihood: gaussian}")
+    assert spec.undecided
+    assert spec.knobs["beta_norm"].describe() == "auto"
+    decided = spec.with_bounds(0.01, 2.0)
+    assert not decided.undecided
+    assert decided.bounds == (0.01, 2.0)
+    written = study(search="{beta_norm: {log_uniform: [0.01, 2]}, likelihood: gaussian}")
+    assert decided.space_digest() == written.space_digest()
+
+
+@pytest.mark.parametrize("search", ["lr: auto, beta_norm: 1", "beta_norm: {choice: [auto, 1]}"])
+def test_auto_stands_for_nothing_else(search: str) -> None:
+    with pytest.raises(StudyFileError):
+        study(search=f"{{{search}, likelihood: gaussian}}")
