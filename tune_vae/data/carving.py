@@ -19,6 +19,7 @@ __all__ = [
     "check_shares",
     "check_sizes",
     "divide",
+    "held_back",
     "shuffled",
 ]
 
@@ -31,14 +32,16 @@ class Examples:
         images: `[n, C, H, W]`.
         labels: Class of each, `[n]`, int64; None where there are none.
         factors: Generative factors of each, `[n, F]`, int64; likewise.
+        covariate: Class of each in the sense of `Splits`, `[n]`, int64; likewise.
     """
 
     images: Tensor
     labels: Tensor | None = None
     factors: Tensor | None = None
+    covariate: Tensor | None = None
 
     def __post_init__(self) -> None:
-        for known in (self.labels, self.factors):
+        for known in self._known():
             if known is not None and len(known) != len(self.images):
                 raise ValueError(f"{len(known):,} labels for {len(self.images):,} examples")
 
@@ -47,8 +50,11 @@ class Examples:
 
     def pick(self, index: Tensor) -> "Examples":
         """Those at the positions given."""
-        known = (None if one is None else one[index] for one in (self.labels, self.factors))
+        known = (None if one is None else one[index] for one in self._known())
         return Examples(self.images[index], *known)
+
+    def _known(self) -> tuple[Tensor | None, ...]:
+        return self.labels, self.factors, self.covariate
 
 
 def check_seeds(**seeds: int) -> None:
@@ -87,6 +93,11 @@ def check_shares(**shares: float) -> None:
             f"{' and '.join(shares)} must leave examples to train on, got "
             f"{' and '.join(map(str, shares.values()))}"
         )
+
+
+def held_back(count: int, *shares: float) -> list[int]:
+    """How many of so many examples each share is, at least 1."""
+    return [max(1, round(share * count)) for share in shares]
 
 
 def carve(
@@ -175,6 +186,7 @@ def _splits(
         levels=levels,
         labels=_targets([part.labels for part in parts]),
         factors=_targets([part.factors for part in parts]),
+        covariate=_targets([part.covariate for part in parts]),
     )
 
 

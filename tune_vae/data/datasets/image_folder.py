@@ -10,7 +10,13 @@ import torch
 from torch import Tensor
 
 from tune_vae.data import Dataset, Splits
-from tune_vae.data.carving import check_seeds, check_shares, check_sizes, shuffled
+from tune_vae.data.carving import (
+    check_seeds,
+    check_shares,
+    check_sizes,
+    held_back,
+    shuffled,
+)
 from tune_vae.data.files import absolute
 from tune_vae.data.pictures import FORMATS, Frame, prepared_pictures
 from tune_vae.errors import DataError
@@ -92,11 +98,8 @@ class ImageFolder(Dataset):
                 f"{absolute(self.root)} has a sub-folder `train`, and pictures that are in no "
                 f"split: `{beside}`; move them into train, val or test, or name `train` otherwise"
             )
-        shares = (self.validation_share, self.test_share)
-        held = [
-            0 if there else max(1, round(share * len(train)))
-            for there, share in zip(others, shares, strict=True)
-        ]
+        wanted = held_back(len(train), self.validation_share, self.test_share)
+        held = [0 if there else count for there, count in zip(others, wanted, strict=True)]
         index = shuffled(len(train), held, self.split_seed)
         left, *carved = ([train[i] for i in part.tolist()] for part in index)
         return [left[: self.limit], *(a or b for a, b in zip(others, carved, strict=True))]

@@ -21,7 +21,7 @@ FILES = {
     "arrays": 1,
     "celeba": 3,
     "cifar10": 6,
-    "counts": 2,
+    "counts": 3,
     "digits": 0,
     "dsprites": 1,
     "fashion_mnist": 4,
