@@ -79,9 +79,14 @@ class Splits:
             if self.levels is None and int(images.min()) < 0:
                 raise DataError(f"the {name} counts hold {int(images.min())}, below 0")
             for targets in (self.labels, self.factors, self.covariate):
-                if targets and len(getattr(targets, name)) != len(images):
+                if targets is None:
+                    continue
+                known = getattr(targets, name)
+                if len(known) != len(images):
+                    raise DataError(f"{len(known)} labels for {len(images)} {name} images")
+                if known.min() < 0:
                     raise DataError(
-                        f"{len(getattr(targets, name))} labels for {len(images)} {name} images"
+                        f"the {name} images have the label {int(known.min())}, below 0"
                     )
 
     @property

@@ -9,6 +9,7 @@ import torch
 
 from tune_vae.data import Dataset, Splits
 from tune_vae.data.carving import Examples, check_seeds, check_sizes, divide
+from tune_vae.data.files import reading
 from tune_vae.errors import DataError
 
 __all__ = ["Digits"]
@@ -37,7 +38,11 @@ class Digits(Dataset):
         check_sizes(limit=self.limit)
 
     def load(self) -> Splits:
-        table = torch.from_numpy(np.loadtxt(_file(), delimiter=",", dtype=np.uint8))
+        file = _file()
+        with reading(file):
+            table = torch.from_numpy(np.loadtxt(file, delimiter=",", dtype=np.uint8, ndmin=2))
+            if table.shape != (1797, 65):
+                raise ValueError(f"it holds {list(table.shape)} numbers, not [1797, 65]")
         return divide(
             Examples(table[:, :64].reshape(-1, 1, 8, 8), table[:, 64].long()),
             levels=17,

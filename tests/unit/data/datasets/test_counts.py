@@ -163,6 +163,24 @@ def test_file_that_is_no_archive_is_not_advised_to_be_unpickled(
         replace(sample.dataset, labels=str(tmp_path / "bad.npy")).load()
 
 
+@pytest.mark.parametrize("ends", ["nothing", "half", "nearly all"])
+@pytest.mark.parametrize("name", ["a.csv.gz", "a.h5ad", "packed.h5ad"])
+def test_every_format_that_is_cut_off_is_named(name: str, ends: str, tmp_path: Path) -> None:
+    file, matrix = tmp_path / name, scipy.sparse.csr_matrix(TABLE)
+    if name.endswith("h5ad"):
+        anndata = pytest.importorskip("anndata", reason="the package anndata is not installed")
+        held = anndata.AnnData(matrix if name.startswith("packed") else TABLE.astype(float))
+        held.write_h5ad(file, compression="gzip" if name.startswith("packed") else None)
+    else:
+        file.write_bytes(gzip.compress(CELLS.encode()))
+    assert rows(Counts(path=str(file)).load()) == sorted(TABLE.tolist())
+    whole = file.read_bytes()
+    kept = {"nothing": 0, "half": len(whole) // 2, "nearly all": -9}[ends]
+    file.write_bytes(whole[:kept])
+    with pytest.raises(DataError, match=f"^{file} is cut off"):
+        Counts(path=str(file)).load()
+
+
 class Canary:
     def __init__(self, file: Path) -> None:
         self._file = file
