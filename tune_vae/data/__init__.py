@@ -113,14 +113,19 @@ class Splits:
     def first(self, train: int, validation: int, test: int) -> "Splits":
         """So many examples of the beginning of each part."""
 
-        def few(parts: Targets) -> Targets:
+        def few(parts: Targets | None) -> Targets | None:
+            if parts is None:
+                return None
             return Targets(parts.train[:train], parts.validation[:validation], parts.test[:test])
 
-        known = {name: getattr(self, name) for name in ("labels", "factors", "covariate")}
         return replace(
             self,
-            **few(Targets(self.train, self.validation, self.test))._asdict(),
-            **{name: few(parts) for name, parts in known.items() if parts},
+            train=self.train[:train],
+            validation=self.validation[:validation],
+            test=self.test[:test],
+            labels=few(self.labels),
+            factors=few(self.factors),
+            covariate=few(self.covariate),
         )
 
     def digest(self, *, conditional: bool = False) -> str:

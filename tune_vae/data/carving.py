@@ -9,15 +9,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tune_vae.data import Splits, Targets
+from tune_vae.data import Dataset, Splits, Targets
 from tune_vae.errors import DataError
 
 __all__ = [
     "Examples",
     "carve",
-    "check_seeds",
-    "check_shares",
-    "check_sizes",
+    "check_arguments",
     "divide",
     "held_back",
     "shuffled",
@@ -57,34 +55,32 @@ class Examples:
         return self.labels, self.factors, self.covariate
 
 
-def check_seeds(**seeds: int) -> None:
-    """Refuse seeds that `torch.Generator` does not take, in a data set's `__post_init__`.
+_SEEDS = ("seed", "split_seed", "draw_seed")
+_SIZES = ("size", "crop", "examples", "genes", "validation", "test", "limit")
+_SHARES = ("validation_share", "test_share")
+
+
+def check_arguments(dataset: Dataset) -> None:
+    """Refuse what arguments cannot be, in a data set's `__post_init__`; their names say what.
+
+    | names                                         | allowed                                   |
+    |-----------------------------------------------|-------------------------------------------|
+    | `seed`, `split_seed`, `draw_seed`             | what `torch.Generator` takes              |
+    | `size`, `crop`, `examples`, `genes`,          | from 1 on, or None                        |
+    | `validation`, `test`, `limit`                 |                                           |
+    | `validation_share`, `test_share`              | shares of the examples that leave some    |
 
     Raises:
         ValueError: It begins with the argument's name.
     """
-    for name, seed in seeds.items():
-        if not 0 <= seed < 2**63:
-            raise ValueError(f"{name} must be from 0 to 2^63 - 1, got {seed}")
-
-
-def check_sizes(**sizes: int | None) -> None:
-    """Refuse sizes below 1 other than None, likewise.
-
-    Raises:
-        ValueError: It begins with the argument's name.
-    """
-    for name, size in sizes.items():
-        if size is not None and size < 1:
-            raise ValueError(f"{name} must be at least 1, got {size}")
-
-
-def check_shares(**shares: float) -> None:
-    """Refuse shares of the examples to hold back that leave none, likewise.
-
-    Raises:
-        ValueError: It begins with the argument's name.
-    """
+    given = vars(dataset)
+    for name in _SEEDS:
+        if not 0 <= given.get(name, 0) < 2**63:
+            raise ValueError(f"{name} must be from 0 to 2^63 - 1, got {given[name]}")
+    for name in _SIZES:
+        if given.get(name) is not None and given[name] < 1:
+            raise ValueError(f"{name} must be at least 1, got {given[name]}")
+    shares = {name: given[name] for name in _SHARES if name in given}
     for name, share in shares.items():
         if not 0 < share < 1:
             raise ValueError(f"{name} must be above 0 and below 1, got {share}")

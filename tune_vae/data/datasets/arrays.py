@@ -9,13 +9,7 @@ from torch import Tensor
 
 from tune_vae.data import Dataset, Splits
 from tune_vae.data.array_files import ArrayFile, array_files
-from tune_vae.data.carving import (
-    check_seeds,
-    check_shares,
-    check_sizes,
-    held_back,
-    shuffled,
-)
+from tune_vae.data.carving import check_arguments, held_back, shuffled
 from tune_vae.data.classes import numbered, read_classes
 from tune_vae.data.files import absolute, stamp
 from tune_vae.data.prepared import prepared
@@ -64,9 +58,7 @@ class Arrays(Dataset):
     limit: int | None = None
 
     def __post_init__(self) -> None:
-        check_seeds(split_seed=self.split_seed)
-        check_sizes(limit=self.limit)
-        check_shares(validation_share=self.validation_share, test_share=self.test_share)
+        check_arguments(self)
         if not 2 <= self.levels <= 256:
             raise ValueError(f"levels must be from 2 to 256, got {self.levels}")
 

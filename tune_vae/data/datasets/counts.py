@@ -8,14 +8,7 @@ import numpy as np
 import torch
 
 from tune_vae.data import Dataset, Splits
-from tune_vae.data.carving import (
-    Examples,
-    check_seeds,
-    check_shares,
-    check_sizes,
-    divide,
-    held_back,
-)
+from tune_vae.data.carving import Examples, check_arguments, divide, held_back
 from tune_vae.data.classes import read_classes
 from tune_vae.data.count_files import read_column, read_counts
 from tune_vae.data.files import absolute
@@ -73,9 +66,7 @@ class Counts(Dataset):
     limit: int | None = None
 
     def __post_init__(self) -> None:
-        check_seeds(split_seed=self.split_seed)
-        check_sizes(genes=self.genes, limit=self.limit)
-        check_shares(validation_share=self.validation_share, test_share=self.test_share)
+        check_arguments(self)
 
     def load(self) -> Splits:
         file = absolute(self.path)

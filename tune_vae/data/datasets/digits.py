@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from tune_vae.data import Dataset, Splits
-from tune_vae.data.carving import Examples, check_seeds, check_sizes, divide
+from tune_vae.data.carving import Examples, check_arguments, divide
 from tune_vae.data.files import reading
 from tune_vae.errors import DataError
 
@@ -34,8 +34,7 @@ class Digits(Dataset):
     limit: int | None = None
 
     def __post_init__(self) -> None:
-        check_seeds(split_seed=self.split_seed)
-        check_sizes(limit=self.limit)
+        check_arguments(self)
 
     def load(self) -> Splits:
         file = _file()

@@ -10,13 +10,7 @@ import torch
 from torch import Tensor
 
 from tune_vae.data import Dataset, Splits
-from tune_vae.data.carving import (
-    check_seeds,
-    check_shares,
-    check_sizes,
-    held_back,
-    shuffled,
-)
+from tune_vae.data.carving import check_arguments, held_back, shuffled
 from tune_vae.data.files import absolute
 from tune_vae.data.pictures import FORMATS, Frame, prepared_pictures
 from tune_vae.errors import DataError
@@ -67,9 +61,7 @@ class ImageFolder(Dataset):
     limit: int | None = None
 
     def __post_init__(self) -> None:
-        check_seeds(split_seed=self.split_seed)
-        check_sizes(size=self.size, crop=self.crop, limit=self.limit)
-        check_shares(validation_share=self.validation_share, test_share=self.test_share)
+        check_arguments(self)
 
     def load(self) -> Splits:
         folder = absolute(self.root)
