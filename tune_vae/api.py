@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from tune_vae.data import Splits, Targets, scale
+from tune_vae.data import Splits, scale
 from tune_vae.data.progress import Progress
 from tune_vae.errors import (
     CheckpointError,
@@ -301,7 +301,7 @@ def _prepared(spec: StudySpec) -> tuple[StudySpec, "DataFacts"]:
     data = _sound_data(spec)
     if spec.undecided:
         spec = _decided(spec, forecast_of(spec, data))
-    digest = data.digest(labelled=spec.conditional)
+    digest = data.digest(conditional=spec.conditional)
     points = _foretelling(spec, data)
     return spec, DataFacts(data.shape, data.levels, digest, data.classes, points)
 
@@ -586,7 +586,7 @@ def inception_scores(
         raise DataError("FID and KID are of images with 1 or 3 channels, and these data are not")
     real = scale(data.test[:images], data.levels)
     vae = load_vae(path).to(device)
-    known = data.labels.test[: len(real)] if data.labels and config.classes else None
+    known = data.told.test[: len(real)] if data.told and config.classes else None
     parts = [
         vae.generate(
             min(500, len(real) - start),
@@ -638,7 +638,7 @@ def export(spec: StudySpec, trial: int | None = None, *, to: Path | None = None)
     if _config_of(state, best) != row.config:
         raise CheckpointError(f"{best} is of another training than trial {row.trial} of the study")
     data = _images(spec)
-    if data.digest(labelled=spec.conditional) != data_digest(spec):
+    if data.digest(conditional=spec.conditional) != data_digest(spec):
         raise DataError(
             f"the data are not those that study `{spec.name}` was searched with; restore them"
         )
@@ -838,18 +838,7 @@ def _size_on(config: TrialConfig, device: str) -> tuple[int, int]:
 def _step_seconds(config: TrialConfig, data: Splits) -> float:
     """Time of a step, validation's share included, from three steps after three to warm up."""
     batch = min(config.batch_size, len(data.train))
-    sample = Splits(
-        train=data.train[: 3 * batch],
-        validation=data.validation[:batch],
-        test=data.test[:1],
-        levels=data.levels,
-        labels=data.labels
-        and Targets(
-            data.labels.train[: 3 * batch],
-            data.labels.validation[:batch],
-            data.labels.test[:1],
-        ),
-    )
+    sample = data.first(3 * batch, batch, 1)
     member = replace(config.member(), epochs=2, batch_size=batch)
     seconds = math.inf
     torch.set_num_threads(1)

@@ -81,9 +81,14 @@ def test_search_of_the_readme_finds_the_network_from_another_folder(place: Workp
     spec = StudySpec.load(place.folder / "mine" / "own.yaml")
     rows = read_rows(replace(spec, storage=spec.storage.at(place.folder)))
     assert rows is not None
-    assert len(rows) == 6
+    assert len(rows) == 9
     assert {row.kind for row in rows} <= {kind.value for kind in Kind} - {Kind.FAILED.value}
     assert {next(iter(row.config.network)) for row in rows} == {"my_nets:Silu"}
+    for first in (1, 5):
+        # After a constant of the literature, which runs alone: what a pack has in common.
+        pack = rows[first : first + 4]
+        assert len({str((row.config.network, row.config.likelihood)) for row in pack}) == 1
+        assert len({row.config.beta for row in pack}) == 4
     (healthy, *_) = (row.trial for row in rows if row.kind == Kind.HEALTHY.value)
     best = place.folder / "mlruns" / "checkpoints" / "own-network" / f"{healthy:05d}" / "best.pt"
     told = subprocess.run(

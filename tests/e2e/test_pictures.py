@@ -8,24 +8,18 @@ import pytest
 from tests.searching import Workplace
 from tests.unit.data.datasets.samples import SAMPLES
 
-FACES = """
-study: faces
-data: {celeba: {size: 16, attribute: Smiling, skip_broken: true}}
-network: {conv: {channels: [8]}}
-latent_dim: 4
-search:
-  beta_norm: {log_uniform: [0.001, 0.01]}
-  likelihood: gaussian
-  sigma: {choice: [shared, optimal]}
-known_good: false
-train: {epochs: 3, batch_size: 4}
-budget: {trials: 4, concurrency: 2}
-"""
+STUDY = Path(__file__).parents[2] / "studies" / "celeba.yaml"
 
 
 @pytest.mark.slow
-def test_search_over_faces_decodes_them_once_and_ends(tmp_path: Path) -> None:
-    place = Workplace(tmp_path).write(FACES)
+def test_study_of_faces_decodes_them_once_and_ends(tmp_path: Path) -> None:
+    """The study itself, with 24 faces, less of everything."""
+    place = Workplace(tmp_path).write(
+        STUDY.read_text(),
+        data={"celeba": {"size": 64, "crop": 148, "attribute": "Smiling", "skip_broken": True}},
+        train={"epochs": 2, "batch_size": 4},
+        budget={"trials": 4, "concurrency": 2},
+    )
     SAMPLES["celeba"](tmp_path / "data")
     (tmp_path / "data" / "celeba" / "img_align_celeba" / "000002.jpg").write_bytes(b"")
     ended = place.run("search", "study.yaml")
@@ -37,5 +31,5 @@ def test_search_over_faces_decodes_them_once_and_ends(tmp_path: Path) -> None:
     assert list(json.loads(ready.read_text())["broken"]) == ["1"]
     assert "23" not in ended.output.partition("preparing")[0]
     checked = place.run("check", "study.yaml")
-    assert "11 train, 5 validation, 7 test images of 3×16×16" in checked.output
+    assert "11 train, 5 validation, 7 test images of 3×64×64" in checked.output
     assert "1 left out as broken" in checked.output.replace("\n", " ")

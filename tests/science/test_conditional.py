@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.distributions import MultivariateNormal, kl_divergence
 
+from tests.science.linear import LATENTS, SIGMA, elbo, linear_vae
 from tune_vae.science.bound import importance_weighted
 from tune_vae.science.evaluation import score
 from tune_vae.science.likelihoods.gaussian import Gaussian
@@ -21,39 +22,17 @@ from tune_vae.science.priors.vamp import Vamp
 from tune_vae.science.sigmas.fixed import Fixed
 from tune_vae.science.vae import LOG_VARIANCE_BOUND, VAE
 
-SHAPE, VALUES, LATENTS, CLASSES, SIGMA = (2, 3, 2), 12, 3, 4, 0.5
+SHAPE, VALUES, CLASSES = (2, 3, 2), 12, 4
 LABELS = torch.tensor([0, 1, 2, 3, 3, 0])
 
 
 def build(seed: int, *, spread: float = 1.0) -> VAE:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        vae = VAE(
-            network=Mlp(hidden=()),
-            likelihood=Gaussian(link="identity"),
-            sigma=Fixed(sigma=SIGMA),
-            shape=SHAPE,
-            latent_dim=LATENTS,
-            classes=CLASSES,
-        ).double()
-        with torch.no_grad():
-            for parameter in vae.parameters():
-                parameter.copy_(spread * torch.randn_like(parameter))
-    return vae
+    return linear_vae(seed, SHAPE, spread=spread, classes=CLASSES)
 
 
 def images(seed: int = 0) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     return torch.rand(len(LABELS), *SHAPE, generator=generator, dtype=torch.float64)
-
-
-@torch.no_grad()
-def elbo(vae: VAE, x: Tensor, label: Tensor) -> Tensor:
-    """The expectation over the noise, exactly; see `test_linear_gaussian`."""
-    axes = math.sqrt(LATENTS) * torch.eye(LATENTS, dtype=torch.float64)
-    terms = [vae(x, point.expand(len(x), -1), label) for point in torch.cat([axes, -axes])]
-    distortion_B = torch.stack([term.distortion_B for term in terms]).mean(0)
-    return -(distortion_B + terms[0].rate_BM.sum(1))
 
 
 def weights(vae: VAE) -> tuple[Tensor, Tensor]:

@@ -14,47 +14,20 @@ import torch
 from torch import Tensor
 from torch.distributions import MultivariateNormal, kl_divergence
 
-from tune_vae.science.likelihoods.gaussian import Gaussian
-from tune_vae.science.networks.mlp import Mlp
-from tune_vae.science.sigmas.fixed import Fixed
+from tests.science.linear import LATENTS, SIGMA, elbo, linear_vae
 from tune_vae.science.vae import LOG_VARIANCE_BOUND, VAE
 from tune_vae.training.pack import Knobs, Pack, fresh_row
 
-SHAPE, VALUES, LATENTS, SIGMA = (1, 3, 4), 12, 3, 0.5
+SHAPE, VALUES = (1, 3, 4), 12
 
 
 def build(seed: int, *, spread: float = 1.0) -> VAE:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        vae = VAE(
-            network=Mlp(hidden=()),
-            likelihood=Gaussian(link="identity"),
-            sigma=Fixed(sigma=SIGMA),
-            shape=SHAPE,
-            latent_dim=LATENTS,
-        ).double()
-        with torch.no_grad():
-            for parameter in vae.parameters():
-                parameter.copy_(spread * torch.randn_like(parameter))
-    return vae
+    return linear_vae(seed, SHAPE, spread=spread)
 
 
 def images(seed: int = 0) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     return torch.rand(8, *SHAPE, generator=generator, dtype=torch.float64)
-
-
-@torch.no_grad()
-def elbo(vae: VAE, x: Tensor) -> Tensor:
-    """The expectation over the noise, exactly.
-
-    The distortion is quadratic in the noise, so its mean over ±sqrt(M) along each axis is its
-    expectation.
-    """
-    axes = math.sqrt(LATENTS) * torch.eye(LATENTS, dtype=torch.float64)
-    terms = [vae(x, point.expand(len(x), -1)) for point in torch.cat([axes, -axes])]
-    distortion_B = torch.stack([term.distortion_B for term in terms]).mean(0)
-    return -(distortion_B + terms[0].rate_BM.sum(1))
 
 
 def log_evidence(vae: VAE, x: Tensor) -> Tensor:

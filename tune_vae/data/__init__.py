@@ -5,7 +5,7 @@ Shapes: n examples, C H W image, F factors. Counts are images of one row: C = H 
 
 import hashlib
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, NamedTuple
 
 import torch
@@ -35,7 +35,10 @@ class Splits:
             counts, which have no largest value.
         labels: Class of each example, `[n]`, from 0; for scores of the representation, and for
             conditional models.
-        factors: Generative factors of each example, `[n, F]`, each from 0; likewise.
+        factors: Generative factors of each example, `[n, F]`, each from 0; for such scores only.
+        covariate: Of each example a class that is not of interest but shows, such as the batch in
+            which cells were measured, `[n]`, from 0; conditional models are told it instead of
+            the label.
         skipped: How many examples were left out because their files are broken.
 
     The examples may lie in a file that is mapped into memory and shared with other processes:
@@ -48,6 +51,7 @@ class Splits:
     levels: int | None
     labels: Targets | None = None
     factors: Targets | None = None
+    covariate: Targets | None = None
     skipped: int = 0
 
     def __post_init__(self) -> None:
@@ -74,10 +78,15 @@ class Splits:
                 )
             if self.levels is None and int(images.min()) < 0:
                 raise DataError(f"the {name} counts hold {int(images.min())}, below 0")
-            for targets in (self.labels, self.factors):
-                if targets and len(getattr(targets, name)) != len(images):
+            for targets in (self.labels, self.factors, self.covariate):
+                if targets is None:
+                    continue
+                known = getattr(targets, name)
+                if len(known) != len(images):
+                    raise DataError(f"{len(known)} labels for {len(images)} {name} images")
+                if known.min() < 0:
                     raise DataError(
-                        f"{len(getattr(targets, name))} labels for {len(images)} {name} images"
+                        f"the {name} images have the label {int(known.min())}, below 0"
                     )
 
     @property
@@ -92,22 +101,45 @@ class Splits:
         return self.train[0].numel()
 
     @property
-    def classes(self) -> int:
-        """Y, one more than the largest label; 0 without labels."""
-        return 1 + max(int(part.max()) for part in self.labels) if self.labels else 0
+    def told(self) -> Targets | None:
+        """What conditional models are told of the examples; None if they could be told nothing."""
+        return self.covariate or self.labels
 
-    def digest(self, *, labelled: bool = False) -> str:
+    @property
+    def classes(self) -> int:
+        """Y, one more than the largest class in `told`; 0 without any."""
+        return 1 + max(int(part.max()) for part in self.told) if self.told else 0
+
+    def first(self, train: int, validation: int, test: int) -> "Splits":
+        """So many examples of the beginning of each part."""
+
+        def few(parts: Targets | None) -> Targets | None:
+            if parts is None:
+                return None
+            return Targets(parts.train[:train], parts.validation[:validation], parts.test[:test])
+
+        return replace(
+            self,
+            train=self.train[:train],
+            validation=self.validation[:validation],
+            test=self.test[:test],
+            labels=few(self.labels),
+            factors=few(self.factors),
+            covariate=few(self.covariate),
+        )
+
+    def digest(self, *, conditional: bool = False) -> str:
         """Fingerprint of all three splits, 16 hexadecimal digits.
 
         Arguments:
-            labelled: Whether the labels are part of it.
+            conditional: Whether what conditional models are told is part of it.
         """
         state = hashlib.sha256(f"{self.levels}".encode())
         for images in (self.train, self.validation, self.test):
             state.update(str(tuple(images.shape)).encode())
             # Of what is contiguous, as in a mapped file, nothing is copied.
             state.update(images.contiguous().view(-1).numpy().data)
-        for part in (self.labels or ()) if labelled else ():
+        for part in (self.told or ()) if conditional else ():
             state.update(part.contiguous().numpy().tobytes())
         return state.hexdigest()[:16]
 

@@ -9,16 +9,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tune_vae.data import Splits, Targets
+from tune_vae.data import Dataset, Splits, Targets
 from tune_vae.errors import DataError
 
 __all__ = [
     "Examples",
     "carve",
-    "check_seeds",
-    "check_shares",
-    "check_sizes",
+    "check_arguments",
     "divide",
+    "held_back",
     "shuffled",
 ]
 
@@ -31,14 +30,16 @@ class Examples:
         images: `[n, C, H, W]`.
         labels: Class of each, `[n]`, int64; None where there are none.
         factors: Generative factors of each, `[n, F]`, int64; likewise.
+        covariate: Class of each in the sense of `Splits`, `[n]`, int64; likewise.
     """
 
     images: Tensor
     labels: Tensor | None = None
     factors: Tensor | None = None
+    covariate: Tensor | None = None
 
     def __post_init__(self) -> None:
-        for known in (self.labels, self.factors):
+        for known in self._known():
             if known is not None and len(known) != len(self.images):
                 raise ValueError(f"{len(known):,} labels for {len(self.images):,} examples")
 
@@ -47,38 +48,39 @@ class Examples:
 
     def pick(self, index: Tensor) -> "Examples":
         """Those at the positions given."""
-        known = (None if one is None else one[index] for one in (self.labels, self.factors))
+        known = (None if one is None else one[index] for one in self._known())
         return Examples(self.images[index], *known)
 
-
-def check_seeds(**seeds: int) -> None:
-    """Refuse seeds that `torch.Generator` does not take, in a data set's `__post_init__`.
-
-    Raises:
-        ValueError: It begins with the argument's name.
-    """
-    for name, seed in seeds.items():
-        if not 0 <= seed < 2**63:
-            raise ValueError(f"{name} must be from 0 to 2^63 - 1, got {seed}")
+    def _known(self) -> tuple[Tensor | None, ...]:
+        return self.labels, self.factors, self.covariate
 
 
-def check_sizes(**sizes: int | None) -> None:
-    """Refuse sizes below 1 other than None, likewise.
-
-    Raises:
-        ValueError: It begins with the argument's name.
-    """
-    for name, size in sizes.items():
-        if size is not None and size < 1:
-            raise ValueError(f"{name} must be at least 1, got {size}")
+_SEEDS = ("seed", "split_seed", "draw_seed")
+_SIZES = ("size", "crop", "examples", "genes", "validation", "test", "limit")
+_SHARES = ("validation_share", "test_share")
 
 
-def check_shares(**shares: float) -> None:
-    """Refuse shares of the examples to hold back that leave none, likewise.
+def check_arguments(dataset: Dataset) -> None:
+    """Refuse what arguments cannot be, in a data set's `__post_init__`; their names say what.
+
+    | names                                         | allowed                                   |
+    |-----------------------------------------------|-------------------------------------------|
+    | `seed`, `split_seed`, `draw_seed`             | what `torch.Generator` takes              |
+    | `size`, `crop`, `examples`, `genes`,          | from 1 on, or None                        |
+    | `validation`, `test`, `limit`                 |                                           |
+    | `validation_share`, `test_share`              | shares of the examples that leave some    |
 
     Raises:
         ValueError: It begins with the argument's name.
     """
+    given = vars(dataset)
+    for name in _SEEDS:
+        if not 0 <= given.get(name, 0) < 2**63:
+            raise ValueError(f"{name} must be from 0 to 2^63 - 1, got {given[name]}")
+    for name in _SIZES:
+        if given.get(name) is not None and given[name] < 1:
+            raise ValueError(f"{name} must be at least 1, got {given[name]}")
+    shares = {name: given[name] for name in _SHARES if name in given}
     for name, share in shares.items():
         if not 0 < share < 1:
             raise ValueError(f"{name} must be above 0 and below 1, got {share}")
@@ -87,6 +89,11 @@ def check_shares(**shares: float) -> None:
             f"{' and '.join(shares)} must leave examples to train on, got "
             f"{' and '.join(map(str, shares.values()))}"
         )
+
+
+def held_back(count: int, *shares: float) -> list[int]:
+    """How many of so many examples each share is, at least 1."""
+    return [max(1, round(share * count)) for share in shares]
 
 
 def carve(
@@ -175,6 +182,7 @@ def _splits(
         levels=levels,
         labels=_targets([part.labels for part in parts]),
         factors=_targets([part.factors for part in parts]),
+        covariate=_targets([part.covariate for part in parts]),
     )
 
 

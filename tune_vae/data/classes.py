@@ -16,16 +16,21 @@ from tune_vae.errors import DataError
 __all__ = ["numbered", "read_classes"]
 
 
-def read_classes(file: Path, count: int) -> Tensor:
+def read_classes(file: Path, count: int, *, beside: str = "") -> Tensor:
     """The classes in a file with one label for each example; see `numbered`.
 
     Arguments:
         file: Text with one label a line, or a `.npy` of texts or whole numbers.
         count: How many there must be.
+        beside: Where else they are looked for, for the message.
 
     Raises:
-        DataError: The file is broken, or does not fit.
+        DataError: The file is absent or broken, or does not fit.
     """
+    if not file.is_file():
+        raise DataError(
+            f"the labels are expected at {file}, one for each of {count:,} examples{beside}"
+        )
     with reading(file):
         if file.suffix == ".npy":
             with file.open("rb") as stream:

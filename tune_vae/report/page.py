@@ -131,10 +131,10 @@ def _model_pictures(evidence: Evidence, data: Splits | None) -> list[Picture]:
     if data is None or data.levels is None:
         return []
     held_out = scale(data.validation[:HELD_OUT], data.levels)
-    labels = data.labels.validation[:HELD_OUT] if data.labels else None
+    told = data.told.validation[:HELD_OUT] if data.told else None
     models = ((title, row, evidence.model(row)) for title, row in _portrayed(evidence))
     return [
-        portraits.portrait(title, row, gallery(vae, held_out, labels))
+        portraits.portrait(title, row, gallery(vae, held_out, told))
         for title, row, vae in models
         if vae
     ]
@@ -169,8 +169,11 @@ def _latents(evidence: Evidence, data: Splits | None, held_out: Any) -> Iterator
     yield portraits.latent_rates(row, evidence.spec.health.latent_nats)
     vae = evidence.model(row) if data is not None else None
     if vae is not None and data is not None:
-        labels = data.labels.validation[: len(held_out)] if data.labels else None
-        plane, shares = principal_plane(vae, held_out, labels)
+        labels, told = (
+            None if known is None else known.validation[: len(held_out)]
+            for known in (data.labels, data.told)
+        )
+        plane, shares = principal_plane(vae, held_out, told)
         yield portraits.latent_scatter(row, plane, shares, labels)
 
 

@@ -132,17 +132,17 @@ def _unscorable(spec: StudySpec, data: Splits) -> list[Problem]:
 
 
 def _unconditional(spec: StudySpec, data: Splits) -> list[Problem]:
-    """What cannot be told labels, or not be asked for them."""
+    """What cannot be told labels or a covariate, or not be asked for them."""
     found = []
-    if data.labels is None:
+    if data.told is None:
         found.append(
             Problem(
-                "`conditional: true` needs labels, and these data have none",
+                "`conditional: true` needs labels or a covariate, and these data have neither",
                 ("conditional",),
                 "leave it out, or choose data with labels",
             )
         )
-    elif data.classes > int(data.labels.train.max()) + 1:
+    elif data.classes > int(data.told.train.max()) + 1:
         found.append(
             Problem(
                 f"there are {data.classes} classes, and no training example of the last",
@@ -150,7 +150,7 @@ def _unconditional(spec: StudySpec, data: Splits) -> list[Problem]:
                 "a model cannot be told of a class that it never saw; train on more examples",
             )
         )
-    if "probe_error" in spec.objective:
+    if "probe_error" in spec.objective and data.covariate is None:
         found.append(
             Problem(
                 "`probe_error` asks the latents of a conditional model for the labels, which its "

@@ -207,10 +207,10 @@ class Appraiser:
         return found
 
     def _of(self, split: str, most: int) -> tuple[Tensor, Tensor | None]:
-        """Examples and, if there are any, their labels."""
+        """Examples and what a conditional model is told of them, if there is anything."""
         images = getattr(self._data, split)[:most].to(self._device)
-        labels = self._data.labels
-        label_n = getattr(labels, split)[:most].to(self._device) if labels else None
+        told = self._data.told
+        label_n = getattr(told, split)[:most].to(self._device) if told else None
         return scale(images, self._data.levels), label_n
 
     def _probed(self, vae: VAE, targets: Targets) -> list[tuple[Tensor, Tensor]]:

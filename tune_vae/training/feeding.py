@@ -45,7 +45,7 @@ def batches(images: Tensor, order_KTB: Tensor, device: torch.device) -> Iterator
         yield from streamed(images, order_KTB, device)
     else:
         for order_KB in order_KTB.to(images.device).unbind(1):
-            yield images[order_KB]
+            yield _picked(images, order_KB)
 
 
 def streamed(images: Tensor, order_KTB: Tensor, device: torch.device) -> Iterator[Tensor]:
@@ -54,9 +54,8 @@ def streamed(images: Tensor, order_KTB: Tensor, device: torch.device) -> Iterato
     def pick(order_KB: Tensor) -> Tensor:
         shape = (*order_KB.shape, *images.shape[1:])
         # From pinned memory a GPU copies by itself.
-        picked = torch.empty(shape, dtype=images.dtype, pin_memory=device.type == "cuda")
-        torch.index_select(images, 0, order_KB.flatten(), out=picked.flatten(0, 1))
-        return picked
+        pinned = torch.empty(shape, dtype=images.dtype, pin_memory=device.type == "cuda")
+        return _picked(images, order_KB, out=pinned)
 
     waiting: deque[Future[Tensor]] = deque()
     with ThreadPoolExecutor(1) as reader:
@@ -66,3 +65,10 @@ def streamed(images: Tensor, order_KTB: Tensor, device: torch.device) -> Iterato
                 yield waiting.popleft().result().to(device, non_blocking=True)
         while waiting:
             yield waiting.popleft().result().to(device, non_blocking=True)
+
+
+def _picked(images: Tensor, order_KB: Tensor, *, out: Tensor | None = None) -> Tensor:
+    """`images[order_KB]`, which would copy bytes one by one on a CPU, seven times as slowly."""
+    flat = None if out is None else out.flatten(0, 1)
+    picked = torch.index_select(images, 0, order_KB.flatten(), out=flat)
+    return picked.view(*order_KB.shape, *images.shape[1:])

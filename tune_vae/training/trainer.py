@@ -221,8 +221,8 @@ class Trainer:
                 f"a conditional model of {classes} classes needs their labels, and these data "
                 f"have {data.classes or 'none'}"
             )
-        if classes and data.labels:
-            train, validation, _ = data.labels
+        if classes and data.told:
+            train, validation, _ = data.told
         else:
             train, validation = (
                 torch.zeros(len(x), dtype=torch.int64) for x in (data.train, data.validation)

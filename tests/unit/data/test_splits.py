@@ -82,7 +82,7 @@ def test_count_below_zero_is_refused(name: str) -> None:
         replace(counts(), **{name: below})
 
 
-@pytest.mark.parametrize("kind", ["labels", "factors"])
+@pytest.mark.parametrize("kind", ["labels", "factors", "covariate"])
 @pytest.mark.parametrize("name", ["train", "validation", "test"])
 def test_targets_must_be_as_many_as_the_examples(kind: str, name: str) -> None:
     targets = Targets(*(torch.zeros(count, dtype=torch.int64) for count in (6, 4, 3)))
@@ -90,6 +90,9 @@ def test_targets_must_be_as_many_as_the_examples(kind: str, name: str) -> None:
     short = targets._replace(**{name: targets.test[:2]})
     with pytest.raises(DataError, match=f"2 labels for . {name} images"):
         replace(splits(), **{kind: short})
+    below = targets._replace(**{name: getattr(targets, name) - 2})
+    with pytest.raises(DataError, match=f"the {name} images have the label -2, below 0"):
+        replace(splits(), **{kind: below})
 
 
 def test_digest_depends_on_the_content_alone() -> None:

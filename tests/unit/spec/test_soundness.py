@@ -241,6 +241,18 @@ def test_conditional_study_needs_labels(digits: Splits) -> None:
     assert problem.path == ("conditional",)
 
 
+def test_labels_that_are_not_told_may_be_asked_for(digits: Splits) -> None:
+    wanted = {"conditional": "true", "objective": "probe_error"}
+    (problem,) = found(digits, **wanted)
+    assert "`probe_error` asks the latents of a conditional model" in problem.message
+    assert problem.path == ("objective",)
+    assert found(replace(digits, covariate=digits.labels), **wanted) == []
+    without = replace(digits, labels=None, covariate=digits.labels)
+    assert found(without, conditional="true") == []
+    (problem,) = found(without, **wanted)
+    assert "`probe_error` needs labels" in problem.message
+
+
 def test_conditional_study_needs_an_example_of_the_last_class(digits: Splits) -> None:
     assert digits.labels is not None
     few = replace(digits, labels=digits.labels._replace(train=digits.labels.train.clamp(max=8)))

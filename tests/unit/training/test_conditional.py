@@ -9,11 +9,11 @@ import torch
 from tests.discovery import component_classes
 from tests.factories import member, small
 from tests.unit.spec.studies import study
+from tests.unit.training.curves import curve, curves, left_after_an_epoch
 from tune_vae import api
 from tune_vae.data import Splits, Targets
 from tune_vae.errors import DataError, StudyFileError
-from tune_vae.science.history import EpochReport
-from tune_vae.science.likelihoods import Domain
+from tune_vae.science.likelihoods import Domain, Likelihood
 from tune_vae.science.likelihoods.gaussian import Gaussian
 from tune_vae.science.likelihoods.poisson import Poisson
 from tune_vae.science.networks import Network
@@ -53,10 +53,6 @@ def one(trial: int = 0, **changes: object) -> Member:
     return member(trial, **(settings | changes))
 
 
-def curve(trainer: Trainer) -> list[EpochReport]:
-    return [replace(reports[0], seconds=0.0) for reports in trainer]
-
-
 def brightest_row(images: torch.Tensor) -> list[int]:
     rows: list[int] = images[:, 0].mean(2).argmax(1).tolist()
     return rows
@@ -77,18 +73,42 @@ def test_generation_follows_the_label_that_is_given(rows: Splits) -> None:
     assert told.neg_elbo < untold.neg_elbo - 0.8
 
 
+def of_kind(rows: Splits, network: Network) -> tuple[Splits, Likelihood]:
+    """The data as a network wants them, with a likelihood for them."""
+    if network.domains != {Domain.COUNTS}:
+        return rows, Gaussian()
+    counts = (rows.train.int(), rows.validation.int(), rows.test.int())
+    return replace(rows, **dict(zip(Targets._fields, counts, strict=True)), levels=None), Poisson()
+
+
+@every_network
+def test_every_network_codes_an_example_in_fewer_nats_when_it_is_told(
+    rows: Splits, network: Network
+) -> None:
+    data, likelihood = of_kind(rows, network)
+    told, untold = (
+        one(network=network, likelihood=likelihood, classes=classes, epochs=12)
+        for classes in (CLASSES, 0)
+    )
+    knowing = curve(Trainer([told], data))
+    assert knowing[-1].neg_elbo < curve(Trainer([untold], data))[-1].neg_elbo - 2
+    # Of labels and a covariate it is told the covariate.
+    assert data.labels is not None
+    turned = Targets(*(part.flip(0) for part in data.labels))
+    both = replace(data, labels=turned, covariate=data.labels)
+    assert curve(Trainer([replace(told, epochs=1)], both)) == curve(
+        Trainer([replace(told, epochs=1)], data)
+    )
+
+
 @every_network
 def test_member_of_a_pack_equals_the_same_trial_alone(rows: Splits, network: Network) -> None:
-    likelihood, data = Gaussian(), rows
-    if network.domains == {Domain.COUNTS}:
-        likelihood = Poisson()
-        counts = (rows.train.int(), rows.validation.int(), rows.test.int())
-        data = Splits(*counts, levels=None, labels=rows.labels)
+    data, likelihood = of_kind(rows, network)
     pack = [one(k, network=network, likelihood=likelihood, lr=1e-3 * (k + 1)) for k in range(3)]
-    together = list(zip(*Trainer(pack, data, dtype=torch.float64), strict=True))
-    for each, reports in zip(pack, together, strict=True):
+    together = curves(Trainer(pack, data, dtype=torch.float64))
+    for each in pack:
         alone = curve(Trainer([each], data, dtype=torch.float64))
-        for a, b in zip(reports, alone, strict=True):
+        for a, b in zip(together[each.trial], alone, strict=True):
             for name in ("train_distortion_nats", "neg_elbo", "bits_per_dim_calibrated", "mse"):
                 assert getattr(a, name) == pytest.approx(getattr(b, name), rel=1e-9), name
             assert a.mutual_information_nats == pytest.approx(b.mutual_information_nats, abs=1e-6)
@@ -151,12 +171,8 @@ def test_collapse_point_is_that_of_what_the_label_does_not_tell(rows: Splits) ->
 
 
 def test_resuming_changes_no_bit(rows: Splits) -> None:
-    trainer = Trainer([one()], rows)
-    turns = iter(trainer)
-    next(turns)
-    saved = trainer.state(0)
-    rest = [replace(report, seconds=0.0) for (report,) in turns]
-    assert curve(Trainer([one()], rows, resume={0: saved})) == rest
+    saved, rest = left_after_an_epoch([one()], rows)
+    assert curves(Trainer([one()], rows, resume=saved)) == rest
 
 
 def test_trainer_refuses_data_without_the_labels(rows: Splits) -> None:
@@ -166,6 +182,22 @@ def test_trainer_refuses_data_without_the_labels(rows: Splits) -> None:
     ):
         with pytest.raises(DataError, match=f"4 classes needs their labels, .* have {known}"):
             Trainer([one()], data)
+
+
+def test_probe_asks_latents_for_labels_that_the_model_was_not_told(rows: Splits) -> None:
+    labels = rows.labels
+    assert labels is not None
+    halves = Targets(*(part % 2 for part in labels))
+    data = replace(rows, labels=halves, covariate=labels)
+    trainer = Trainer([one(epochs=20)], data)
+    curve(trainer)
+    plain = Trainer([one(epochs=20, classes=0)], data)
+    curve(plain)
+    told, untold = (
+        each.appraise(0, each.state(0)).known()["probe_accuracy"] for each in (trainer, plain)
+    )
+    # What the covariate tells is gone from the latents.
+    assert untold > told + 0.2
 
 
 def test_study_trains_saves_and_loads(digits: Splits, tmp_path: Path) -> None:
@@ -199,7 +231,7 @@ def test_study_of_data_without_labels_is_refused(
                 train="{batch_size: 8}",
             )
         )
-    assert "`conditional: true` needs labels" in str(refused.value)
+    assert "`conditional: true` needs labels or a covariate" in str(refused.value)
 
 
 def test_check_of_a_conditional_study() -> None:
@@ -218,7 +250,7 @@ def test_fingerprint_holds_labels_where_they_matter(rows: Splits) -> None:
     assert labels is not None
     moved = replace(rows, labels=labels._replace(train=labels.train.flip(0)))
     assert moved.digest() == rows.digest()
-    assert moved.digest(labelled=True) != rows.digest(labelled=True)
+    assert moved.digest(conditional=True) != rows.digest(conditional=True)
 
 
 def test_widths_of_the_hidden_layers_stay(rows: Splits) -> None:

@@ -7,6 +7,7 @@ import torch
 
 from tests.discovery import component_classes
 from tests.factories import member, small
+from tests.unit.training.curves import curve, curves, left_after_an_epoch, numbers
 from tune_vae.data import Splits
 from tune_vae.science.history import EpochReport
 from tune_vae.science.networks import Network
@@ -33,19 +34,6 @@ def members(network: Network, count: int = 3) -> list[Member]:
     ]
 
 
-def curve(trainer: Trainer) -> dict[int, list[EpochReport]]:
-    told: dict[int, list[EpochReport]] = {}
-    for reports in trainer:
-        for report in reports:
-            told.setdefault(report.trial, []).append(replace(report, seconds=0.0))
-    return told
-
-
-def numbers(reports: list[EpochReport]) -> list[float]:
-    names = ("train_rate_nats", "train_distortion_nats", "grad_norm", "neg_elbo")
-    return [getattr(report, name) for report in reports for name in names]
-
-
 def counters(trainer: Trainer, trial: int) -> dict[str, int]:
     buffers = trainer.state(trial)["buffers"]
     return {name: int(value) for name, value in buffers.items() if name.endswith("calls")}
@@ -58,10 +46,10 @@ def test_member_of_a_pack_equals_the_same_trial_alone(
     """With the masks of another trial, nothing would be equal to a single digit."""
     pack = members(network)
     settings = {"dtype": torch.float64, "device": device}
-    together = curve(Trainer(pack, few_digits, **settings))
+    together = curves(Trainer(pack, few_digits, **settings))
     assert len({reports[-1].neg_elbo for reports in together.values()}) == len(pack)
     for one in pack:
-        alone = curve(Trainer([one], few_digits, **settings))[one.trial]
+        alone = curve(Trainer([one], few_digits, **settings))
         assert len(alone) == EPOCHS
         assert numbers(together[one.trial]) == pytest.approx(numbers(alone), rel=1e-9)
 
@@ -70,20 +58,15 @@ def test_member_of_a_pack_equals_the_same_trial_alone(
 @pytest.mark.parametrize("count", [1, 2])
 def test_resuming_changes_no_bit(few_digits: Splits, network: Network, count: int) -> None:
     pack = members(network, count)
-    trainer = Trainer(pack, few_digits)
-    turns = iter(trainer)
-    next(turns)
-    saved = {one.trial: trainer.state(one.trial) for one in pack}
-    rest = [[replace(report, seconds=0.0) for report in turn] for turn in turns]
-    resumed = curve(Trainer(pack, few_digits, resume=saved))
-    assert [list(turn) for turn in zip(*resumed.values(), strict=True)] == rest
+    saved, rest = left_after_an_epoch(pack, few_digits)
+    assert curves(Trainer(pack, few_digits, resume=saved)) == rest
     # A run that began its masks anew would have gone elsewhere.
     forgetful = {
         trial: state
         | {"buffers": {name: torch.zeros_like(value) for name, value in state["buffers"].items()}}
         for trial, state in saved.items()
     }
-    assert curve(Trainer(pack, few_digits, resume=forgetful)) != resumed
+    assert curves(Trainer(pack, few_digits, resume=forgetful)) != rest
 
 
 @every_network
@@ -114,14 +97,14 @@ def test_member_that_leaves_does_not_move_the_masks_of_the_others(few_digits: Sp
     for reports in trainer:
         told += [report for report in reports if report.trial == 2]
         trainer.retire(0)
-    alone = curve(Trainer(pack[2:], few_digits, dtype=torch.float64))[2]
+    alone = curve(Trainer(pack[2:], few_digits, dtype=torch.float64))
     assert numbers(told) == pytest.approx(numbers(alone), rel=1e-9)
 
 
 def test_dropout_takes_part_in_training(few_digits: Splits) -> None:
     """What is left out costs distortion in training, and less of it where nothing is left out."""
     plain, dropping = (
-        curve(Trainer([member(network=Mlp(hidden=(32,), dropout=rate))], few_digits))[0][-1]
+        curve(Trainer([member(network=Mlp(hidden=(32,), dropout=rate))], few_digits))[-1]
         for rate in (0.0, 0.5)
     )
     assert dropping.train_distortion_nats > plain.train_distortion_nats

@@ -7,8 +7,8 @@ import torch
 
 from tests.factories import member
 from tests.own_modules import FRONTS, Fronted
+from tests.unit.training.curves import curve, curves, left_after_an_epoch, numbers
 from tune_vae.data import Splits
-from tune_vae.science.history import EpochReport
 from tune_vae.science.likelihoods import Likelihood
 from tune_vae.science.likelihoods.gaussian import Gaussian
 from tune_vae.science.likelihoods.poisson import Poisson
@@ -32,26 +32,15 @@ def members(front: str, count: int = 3) -> list[Member]:
     ]
 
 
-def curve(trainer: Trainer) -> list[list[EpochReport]]:
-    return [[replace(report, seconds=0.0) for report in reports] for reports in trainer]
-
-
-def numbers(reports: list[EpochReport]) -> list[float]:
-    names = ("train_rate_nats", "train_distortion_nats", "grad_norm", "neg_elbo", "mse")
-    return [getattr(report, name) for report in reports for name in names]
-
-
 @every_stateful
 def test_member_of_a_pack_equals_the_same_trial_alone(few_digits: Splits, front: str) -> None:
     pack = members(front)
     settings = {"dtype": torch.float64}
     trainer = Trainer(pack, few_digits, **settings)
-    together = list(zip(*curve(trainer), strict=True))
-    for one, reports in zip(pack, together, strict=True):
+    together = curves(trainer)
+    for one in pack:
         alone = Trainer([one], few_digits, **settings)
-        assert numbers(reports) == pytest.approx(
-            numbers([report for (report,) in curve(alone)]), rel=1e-9
-        )
+        assert numbers(together[one.trial]) == pytest.approx(numbers(curve(alone)), rel=1e-9)
         ours, theirs = trainer.state(one.trial)["buffers"], alone.state(one.trial)["buffers"]
         for name, value in theirs.items():
             torch.testing.assert_close(ours[name], value)
@@ -64,12 +53,8 @@ def test_member_of_a_pack_equals_the_same_trial_alone(few_digits: Splits, front:
 @pytest.mark.parametrize("count", [1, 2])
 def test_resuming_changes_no_bit(few_digits: Splits, front: str, count: int) -> None:
     pack = members(front, count)
-    trainer = Trainer(pack, few_digits)
-    turns = iter(trainer)
-    next(turns)
-    saved = {one.trial: trainer.state(one.trial) for one in pack}
-    rest = [[replace(report, seconds=0.0) for report in turn] for turn in turns]
-    assert curve(Trainer(pack, few_digits, resume=saved)) == rest
+    saved, rest = left_after_an_epoch(pack, few_digits)
+    assert curves(Trainer(pack, few_digits, resume=saved)) == rest
 
 
 @every_stateful
@@ -85,7 +70,7 @@ def test_restored_model_has_the_state_that_was_trained(few_digits: Splits, front
 
 def test_dropout_of_torch_trains_alone(few_digits: Splits) -> None:
     reports = curve(Trainer(members("Dropout", 1), few_digits))
-    assert reports[-1][0].neg_elbo < reports[0][0].neg_elbo
+    assert reports[-1].neg_elbo < reports[0].neg_elbo
 
 
 def vae_of(front: str, likelihood: Likelihood) -> VAE:
@@ -113,7 +98,7 @@ def test_obstacle_is_found_before_a_pack_meets_it(
     ]
     failed = ""
     try:
-        curve(Trainer(pack[:1], few_digits))
+        curves(Trainer(pack[:1], few_digits))
     except Exception as error:  # noqa: BLE001
         # It fails alone as well, which is not for `obstacle` to judge.
         failed = str(error)
@@ -121,9 +106,9 @@ def test_obstacle_is_found_before_a_pack_meets_it(
         assert reason == ""
     elif reason:
         with pytest.raises(RuntimeError):
-            curve(Trainer(pack, few_digits))
+            curves(Trainer(pack, few_digits))
     else:
-        curve(Trainer(pack, few_digits))
+        curves(Trainer(pack, few_digits))
 
 
 def test_weights_are_left_alone() -> None:

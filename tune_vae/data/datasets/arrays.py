@@ -9,7 +9,7 @@ from torch import Tensor
 
 from tune_vae.data import Dataset, Splits
 from tune_vae.data.array_files import ArrayFile, array_files
-from tune_vae.data.carving import check_seeds, check_shares, check_sizes, shuffled
+from tune_vae.data.carving import check_arguments, held_back, shuffled
 from tune_vae.data.classes import numbered, read_classes
 from tune_vae.data.files import absolute, stamp
 from tune_vae.data.prepared import prepared
@@ -58,9 +58,7 @@ class Arrays(Dataset):
     limit: int | None = None
 
     def __post_init__(self) -> None:
-        check_seeds(split_seed=self.split_seed)
-        check_sizes(limit=self.limit)
-        check_shares(validation_share=self.validation_share, test_share=self.test_share)
+        check_arguments(self)
         if not 2 <= self.levels <= 256:
             raise ValueError(f"levels must be from 2 to 256, got {self.levels}")
 
@@ -75,10 +73,8 @@ class Arrays(Dataset):
         images = self._images(held)
         count = images.shape[0]
         labels = self._classes(held, count)
-        shares = (self.validation_share, self.test_share)
-        train, *others = shuffled(
-            count, [max(1, round(share * count)) for share in shares], self.split_seed
-        )
+        held_out = held_back(count, self.validation_share, self.test_share)
+        train, *others = shuffled(count, held_out, self.split_seed)
         parts = [train[: self.limit], *others]
         order = torch.cat(parts)
         # Stands for the images without reading them.
@@ -158,13 +154,8 @@ class Arrays(Dataset):
         if self.labels in held:
             found = held[self.labels]
             return numbered(found.values(), count, found.file)
-        file = absolute(self.labels)
-        if not file.is_file():
-            raise DataError(
-                f"the labels are expected at {file}, one for each image, or as one of the arrays "
-                f"in {self.path}: {_listed(held)}"
-            )
-        return read_classes(file, count)
+        beside = f", or as one of the arrays in {self.path}: {_listed(held)}"
+        return read_classes(absolute(self.labels), count, beside=beside)
 
 
 def _listed(held: dict[str, ArrayFile]) -> str:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from tune_vae.data import Dataset, Splits
-from tune_vae.data.carving import check_sizes
+from tune_vae.data.carving import check_arguments
 from tune_vae.data.files import Source, find, reading
 from tune_vae.data.pictures import Frame, prepared_pictures
 from tune_vae.errors import DataError
@@ -56,7 +56,7 @@ class Celeba(Dataset):
     limit: int | None = None
 
     def __post_init__(self) -> None:
-        check_sizes(size=self.size, crop=self.crop, limit=self.limit)
+        check_arguments(self)
         if self.crop and self.crop > _WIDTH:
             raise ValueError(f"crop must be at most {_WIDTH}, got {self.crop}")
 

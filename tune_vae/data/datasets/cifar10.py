@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from tune_vae.data import Dataset, Splits
-from tune_vae.data.carving import Examples, carve, check_seeds, check_sizes
+from tune_vae.data.carving import Examples, carve, check_arguments
 from tune_vae.data.files import Source, find, reading
 from tune_vae.data.resizing import resized
 
@@ -47,8 +47,7 @@ class Cifar10(Dataset):
     limit: int | None = None
 
     def __post_init__(self) -> None:
-        check_seeds(split_seed=self.split_seed)
-        check_sizes(size=self.size, validation=self.validation, limit=self.limit)
+        check_arguments(self)
 
     def load(self) -> Splits:
         names = [*(f"data_batch_{number}" for number in range(1, 6)), "test_batch"]

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from tune_vae.data import Dataset, Splits
-from tune_vae.data.carving import Examples, check_seeds, check_shares, check_sizes, divide
+from tune_vae.data.carving import Examples, check_arguments, divide, held_back
 from tune_vae.data.classes import read_classes
 from tune_vae.data.count_files import read_column, read_counts
 from tune_vae.data.files import absolute
@@ -35,8 +35,11 @@ class Counts(Dataset):
         path: The file, `.npz`, `.csv`, `.csv.gz` or `.h5ad`; a relative one starts at the
             current folder.
         layer: Of an AnnData, when the counts are not in its `X`.
-        labels: A class for each cell: for an AnnData a column of its `obs`, else a file with one
-            label a line or a `.npy`.
+        labels: A class for each cell, such as its type: for an AnnData a column of its `obs`,
+            else a file with one label a line or a `.npy`.
+        covariate: Likewise the batch, donor or method by which the cell was measured. With
+            `conditional: true` encoder and decoder are told it instead of the label, so that the
+            latents need not hold it.
         genes: Keep this many genes, those with the most variable Pearson residuals (see
             `tune_vae.data.variable_genes`); all by default. They are chosen over all cells, so
             that every `split_seed` has the same ones.
@@ -44,11 +47,17 @@ class Counts(Dataset):
         validation_share, test_share: Of the cells, each above 0, together below 1.
         split_seed: Seed of the shuffle before the split.
         limit: Train on at most this many cells; all by default.
+
+    References:
+        | Deep generative modeling for single-cell transcriptomics (Lopez et al., 2018), for the
+          covariate
+        | https://doi.org/10.1038/s41592-018-0229-2
     """
 
     path: str = "data/counts.npz"
     layer: str | None = None
     labels: str | None = None
+    covariate: str | None = None
     genes: int | None = None
     transform: Literal["none", "log1p"] = "none"
     validation_share: float = 0.1
@@ -57,9 +66,7 @@ class Counts(Dataset):
     limit: int | None = None
 
     def __post_init__(self) -> None:
-        check_seeds(split_seed=self.split_seed)
-        check_sizes(genes=self.genes, limit=self.limit)
-        check_shares(validation_share=self.validation_share, test_share=self.test_share)
+        check_arguments(self)
 
     def load(self) -> Splits:
         file = absolute(self.path)
@@ -70,16 +77,20 @@ class Counts(Dataset):
             )
         counts = read_counts(file, self.layer)
         cells, genes = counts.shape
+        labels, covariate = (
+            _classes(file, cells, named) for named in (self.labels, self.covariate)
+        )
         if self.genes is not None:
             if self.genes > genes:
                 raise DataError(f"{file} has {genes:,} genes, fewer than `genes: {self.genes}`")
             counts = counts[:, most_variable(counts, self.genes)]
+        validation, test = held_back(cells, self.validation_share, self.test_share)
         values = torch.from_numpy(self._transformed(counts).toarray())
         return divide(
-            Examples(values[:, None, None, :], self._classes(file, cells)),
+            Examples(values[:, None, None, :], labels, covariate=covariate),
             levels=256 if self.transform == "log1p" else None,
-            validation=max(1, round(self.validation_share * cells)),
-            test=max(1, round(self.test_share * cells)),
+            validation=validation,
+            test=test,
             split_seed=self.split_seed,
             limit=self.limit,
         )
@@ -94,12 +105,10 @@ class Counts(Dataset):
         level.data = np.floor(level.data + 0.5 + 1e-9)
         return level.astype(np.uint8)
 
-    def _classes(self, file: Path, cells: int) -> torch.Tensor | None:
-        if self.labels is None:
-            return None
-        if file.suffix == ".h5ad":
-            return read_column(file, cells, self.labels)
-        labels = absolute(self.labels)
-        if not labels.is_file():
-            raise DataError(f"the labels are expected at {labels}, one for each cell")
-        return read_classes(labels, cells)
+
+def _classes(file: Path, cells: int, named: str | None) -> torch.Tensor | None:
+    if named is None:
+        return None
+    if file.suffix == ".h5ad":
+        return read_column(file, cells, named)
+    return read_classes(absolute(named), cells)

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 
 from tune_vae.data import Dataset, Splits
-from tune_vae.data.carving import Examples, check_seeds, check_sizes, divide
+from tune_vae.data.carving import Examples, check_arguments, divide
+from tune_vae.data.files import reading
 from tune_vae.errors import DataError
 
 __all__ = ["Digits"]
@@ -33,11 +34,14 @@ class Digits(Dataset):
     limit: int | None = None
 
     def __post_init__(self) -> None:
-        check_seeds(split_seed=self.split_seed)
-        check_sizes(limit=self.limit)
+        check_arguments(self)
 
     def load(self) -> Splits:
-        table = torch.from_numpy(np.loadtxt(_file(), delimiter=",", dtype=np.uint8))
+        file = _file()
+        with reading(file):
+            table = torch.from_numpy(np.loadtxt(file, delimiter=",", dtype=np.uint8, ndmin=2))
+            if table.shape != (1797, 65):
+                raise ValueError(f"it holds {list(table.shape)} numbers, not [1797, 65]")
         return divide(
             Examples(table[:, :64].reshape(-1, 1, 8, 8), table[:, 64].long()),
             levels=17,

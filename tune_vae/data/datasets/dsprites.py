@@ -7,7 +7,7 @@ import torch
 
 from tune_vae.data import Dataset, Splits
 from tune_vae.data.array_files import ArrayFile, array_files
-from tune_vae.data.carving import check_seeds, check_sizes, shuffled
+from tune_vae.data.carving import check_arguments, shuffled
 from tune_vae.data.files import Source, find, reading, stamp
 from tune_vae.data.prepared import prepared
 from tune_vae.data.preparing import Recipe, key_of
@@ -48,8 +48,7 @@ class Dsprites(Dataset):
     limit: int | None = None
 
     def __post_init__(self) -> None:
-        check_seeds(split_seed=self.split_seed)
-        check_sizes(validation=self.validation, test=self.test, limit=self.limit)
+        check_arguments(self)
 
     def load(self) -> Splits:
         (file,) = find(self.root, [[f"dsprites/{_NAME}", _NAME]], _SOURCE)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from tune_vae.data import Dataset, Splits
-from tune_vae.data.carving import carve, check_seeds, check_sizes
+from tune_vae.data.carving import carve, check_arguments
 from tune_vae.data.files import Source
 from tune_vae.data.idx import read_mnist_files
 
@@ -37,8 +37,7 @@ class FashionMnist(Dataset):
     limit: int | None = None
 
     def __post_init__(self) -> None:
-        check_seeds(split_seed=self.split_seed)
-        check_sizes(validation=self.validation, limit=self.limit)
+        check_arguments(self)
 
     def load(self) -> Splits:
         train, test = read_mnist_files(self.root, "FashionMNIST", _SOURCE, download=self.download)

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from tune_vae.data import Dataset, Splits
-from tune_vae.data.carving import Examples, check_seeds, check_sizes, divide
+from tune_vae.data.carving import Examples, check_arguments, divide
 from tune_vae.data.files import Source, find, reading
 from tune_vae.data.resizing import resized
 
@@ -45,13 +45,7 @@ class FreyFace(Dataset):
     limit: int | None = None
 
     def __post_init__(self) -> None:
-        check_seeds(split_seed=self.split_seed)
-        check_sizes(
-            size=self.size,
-            validation=self.validation,
-            test=self.test,
-            limit=self.limit,
-        )
+        check_arguments(self)
 
     def load(self) -> Splits:
         (file,) = find(self.root, [["frey_rawface.mat"]], _SOURCE)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from tune_vae.data import Dataset, Splits
-from tune_vae.data.carving import check_seeds, check_shares, check_sizes, shuffled
+from tune_vae.data.carving import check_arguments, held_back, shuffled
 from tune_vae.data.files import absolute
 from tune_vae.data.pictures import FORMATS, Frame, prepared_pictures
 from tune_vae.errors import DataError
@@ -61,9 +61,7 @@ class ImageFolder(Dataset):
     limit: int | None = None
 
     def __post_init__(self) -> None:
-        check_seeds(split_seed=self.split_seed)
-        check_sizes(size=self.size, crop=self.crop, limit=self.limit)
-        check_shares(validation_share=self.validation_share, test_share=self.test_share)
+        check_arguments(self)
 
     def load(self) -> Splits:
         folder = absolute(self.root)
@@ -92,11 +90,8 @@ class ImageFolder(Dataset):
                 f"{absolute(self.root)} has a sub-folder `train`, and pictures that are in no "
                 f"split: `{beside}`; move them into train, val or test, or name `train` otherwise"
             )
-        shares = (self.validation_share, self.test_share)
-        held = [
-            0 if there else max(1, round(share * len(train)))
-            for there, share in zip(others, shares, strict=True)
-        ]
+        wanted = held_back(len(train), self.validation_share, self.test_share)
+        held = [0 if there else count for there, count in zip(others, wanted, strict=True)]
         index = shuffled(len(train), held, self.split_seed)
         left, *carved = ([train[i] for i in part.tolist()] for part in index)
         return [left[: self.limit], *(a or b for a, b in zip(others, carved, strict=True))]

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from tune_vae.data import Dataset, Splits
-from tune_vae.data.carving import Examples, carve, check_seeds, check_sizes
+from tune_vae.data.carving import Examples, carve, check_arguments
 from tune_vae.data.files import Source
 from tune_vae.data.idx import read_mnist_files
 
@@ -56,8 +56,7 @@ class Mnist(Dataset):
     limit: int | None = None
 
     def __post_init__(self) -> None:
-        check_seeds(split_seed=self.split_seed, draw_seed=self.draw_seed)
-        check_sizes(validation=self.validation, limit=self.limit)
+        check_arguments(self)
 
     def load(self) -> Splits:
         train, test = read_mnist_files(self.root, "MNIST", _SOURCE, download=self.download)

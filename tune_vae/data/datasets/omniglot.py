@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from tune_vae.data import Dataset, Splits
-from tune_vae.data.carving import Examples, carve, check_seeds, check_sizes
+from tune_vae.data.carving import Examples, carve, check_arguments
 from tune_vae.data.files import Source, find, reading
 from tune_vae.data.resizing import resized
 
@@ -50,8 +50,7 @@ class Omniglot(Dataset):
     limit: int | None = None
 
     def __post_init__(self) -> None:
-        check_seeds(split_seed=self.split_seed)
-        check_sizes(size=self.size, validation=self.validation, limit=self.limit)
+        check_arguments(self)
 
     def load(self) -> Splits:
         wanted = [[f"omniglot-py/{name}.zip", f"{name}.zip"] for name in _ARCHIVES]

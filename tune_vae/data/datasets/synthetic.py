@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from tune_vae.data import Dataset, Splits
-from tune_vae.data.carving import Examples, check_seeds, check_sizes, divide
+from tune_vae.data.carving import Examples, check_arguments, divide
 
 __all__ = ["Synthetic"]
 
@@ -50,10 +50,7 @@ class Synthetic(Dataset):
     limit: int | None = None
 
     def __post_init__(self) -> None:
-        check_seeds(seed=self.seed, split_seed=self.split_seed)
-        check_sizes(
-            examples=self.examples, validation=self.validation, test=self.test, limit=self.limit
-        )
+        check_arguments(self)
         if self.size < 8:
             raise ValueError(f"size must be at least 8, got {self.size}")
         if self.examples > _ALL:

@@ -13,7 +13,14 @@ from torch import nn
 from tune_vae.science.dropout import Dropout
 from tune_vae.science.likelihoods import Domain
 
-__all__ = ["Network", "activation", "check_capacity", "check_widths", "dense", "widened"]
+__all__ = [
+    "Network",
+    "activation",
+    "check_capacity",
+    "check_widths",
+    "perceptrons",
+    "widened",
+]
 
 
 class Network(ABC):
@@ -47,20 +54,32 @@ def activation(dropout: float) -> list[nn.Module]:
     return [nn.ReLU(), Dropout(dropout)] if dropout else [nn.ReLU()]
 
 
-def dense(widths: Sequence[int], dropout: float, *, normed: bool = False) -> list[nn.Module]:
-    """Linear layers from the first to the last of `widths`, with a ReLU after all but the last.
+def perceptrons(
+    inputs: int,
+    hidden: Sequence[int],
+    latent_dim: int,
+    outputs: int,
+    *,
+    dropout: float,
+    decoder_factor: float,
+    normed: bool = False,
+) -> tuple[list[nn.Module], list[nn.Module]]:
+    """Linear layers of an encoder and of the decoder that mirrors it, ReLU between them.
 
     Arguments:
-        widths: Inputs, hidden layers, outputs.
+        inputs: Numbers that the encoder is given of an example.
+        hidden: Widths of its hidden layers.
+        latent_dim: M.
+        outputs: Numbers that the decoder gives.
         dropout: Rate after each hidden layer.
+        decoder_factor: How many times as wide the decoder's hidden layers are.
         normed: Whether hidden layers are normalised within each example.
     """
-    *hidden, last = (nn.Linear(inputs, outputs) for inputs, outputs in pairwise(widths))
-    layers: list[nn.Module] = []
-    for layer in hidden:
-        norm = [nn.LayerNorm(layer.out_features)] if normed else []
-        layers += [layer, *norm, *activation(dropout)]
-    return [*layers, last]
+    mirror = widened(hidden[::-1], decoder_factor)
+    return (
+        _dense([inputs, *hidden, 2 * latent_dim], dropout, normed=normed),
+        _dense([latent_dim, *mirror, outputs], dropout, normed=normed),
+    )
 
 
 def widened(widths: Sequence[int], factor: float) -> list[int]:
@@ -84,3 +103,12 @@ def check_capacity(dropout: float, decoder_factor: float) -> None:
         raise ValueError(f"dropout must be at least 0 and below 1, got {dropout}")
     if not 0 < decoder_factor <= 16:
         raise ValueError(f"decoder_factor must be above 0 and at most 16, got {decoder_factor}")
+
+
+def _dense(widths: Sequence[int], dropout: float, *, normed: bool) -> list[nn.Module]:
+    *hidden, last = (nn.Linear(inputs, outputs) for inputs, outputs in pairwise(widths))
+    layers: list[nn.Module] = []
+    for layer in hidden:
+        norm = [nn.LayerNorm(layer.out_features)] if normed else []
+        layers += [layer, *norm, *activation(dropout)]
+    return [*layers, last]

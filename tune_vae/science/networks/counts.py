@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from tune_vae.science.likelihoods import Domain
-from tune_vae.science.networks import Network, check_capacity, check_widths, dense, widened
+from tune_vae.science.networks import Network, check_capacity, check_widths, perceptrons
 
 __all__ = ["Counts"]
 
@@ -38,10 +38,7 @@ class Counts(Network):
     Arguments:
         hidden: Widths of the encoder's hidden layers, at least one layer; the decoder mirrors
             them.
-        dropout: Share of the values that training leaves out after every hidden layer of encoder
-            and decoder, in [0, 1).
-        decoder_factor: How many times as wide the decoder's hidden layers are as the encoder's,
-            above 0 and at most 16.
+        dropout, decoder_factor: As of `mlp`.
     """
 
     hidden: tuple[int, ...] = (128, 128)
@@ -58,10 +55,14 @@ class Counts(Network):
         self, shape: tuple[int, int, int], latent_dim: int, params_per_value: int
     ) -> tuple[nn.Module, nn.Module]:
         values, inputs = math.prod(shape), math.prod(shape[1:]) + shape[0]
-        mirror = widened(self.hidden[::-1], self.decoder_factor)
-        encoder = dense([inputs, *self.hidden, 2 * latent_dim], self.dropout, normed=True)
-        decoder = dense(
-            [latent_dim, *mirror, values * params_per_value], self.dropout, normed=True
+        encoder, decoder = perceptrons(
+            inputs,
+            self.hidden,
+            latent_dim,
+            values * params_per_value,
+            dropout=self.dropout,
+            decoder_factor=self.decoder_factor,
+            normed=True,
         )
         return nn.Sequential(_Shares(), *encoder), nn.Sequential(*decoder)
 

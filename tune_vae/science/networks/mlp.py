@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from tune_vae.science.networks import Network, check_capacity, check_widths, dense, widened
+from tune_vae.science.networks import Network, check_capacity, check_widths, perceptrons
 
 __all__ = ["Mlp"]
 
@@ -35,7 +35,12 @@ class Mlp(Network):
         self, shape: tuple[int, int, int], latent_dim: int, params_per_value: int
     ) -> tuple[nn.Module, nn.Module]:
         values = math.prod(shape)
-        mirror = widened(self.hidden[::-1], self.decoder_factor)
-        encoder = dense([values, *self.hidden, 2 * latent_dim], self.dropout)
-        decoder = dense([latent_dim, *mirror, values * params_per_value], self.dropout)
+        encoder, decoder = perceptrons(
+            values,
+            self.hidden,
+            latent_dim,
+            values * params_per_value,
+            dropout=self.dropout,
+            decoder_factor=self.decoder_factor,
+        )
         return nn.Sequential(nn.Flatten(), *encoder), nn.Sequential(*decoder)

@@ -207,12 +207,13 @@ def counts(root: Path) -> Sample:
     values = torch.randint(-9, 5, (40, 12), generator=generator, dtype=torch.int32).clamp(min=0)
     # No two cells alike, and more than a byte holds.
     values[:, 3] = 100 * torch.arange(40)
-    file, labels = root / "counts.npz", root / "labels.txt"
+    file, labels, batches = root / "counts.npz", root / "labels.txt", root / "batches.npy"
     scipy.sparse.save_npz(file, scipy.sparse.csr_matrix(values.numpy()))
     classes = torch.arange(40) % 3
     labels.write_text("".join(f"{'ABC'[one]}\n" for one in classes.tolist()))
-    dataset = Counts(path=str(file), labels=str(labels))
-    return Sample(dataset, [file, labels], values[:, None, None, :], classes, None)
+    np.save(batches, (torch.arange(40) % 5).numpy())
+    dataset = Counts(path=str(file), labels=str(labels), covariate=str(batches))
+    return Sample(dataset, [file, labels, batches], values[:, None, None, :], classes, None)
 
 
 def arrays(root: Path) -> Sample:

@@ -155,6 +155,25 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
         Arrays(path=str(tmp_path / "objects.npy")).load()
 
 
+@pytest.mark.parametrize("ends", ["nothing", "half", "nearly all"])
+@pytest.mark.parametrize("name", ["a.npy", "packed.npz", "a.pt", "dict.pth", "old.pt"])
+def test_every_format_that_is_cut_off_is_named(name: str, ends: str, tmp_path: Path) -> None:
+    file, values = tmp_path / name, torch.from_numpy(VALUES)
+    {
+        "a.npy": lambda: np.save(file, VALUES),
+        "packed.npz": lambda: np.savez_compressed(file, x=VALUES),
+        "a.pt": lambda: torch.save(values, file),
+        "dict.pth": lambda: torch.save({"x": values}, file),
+        "old.pt": lambda: torch.save(values, file, _use_new_zipfile_serialization=False),
+    }[name]()
+    whole = file.read_bytes()
+    assert rows(Arrays(path=str(file))) == RIGHT
+    kept = {"nothing": 0, "half": len(whole) // 2, "nearly all": -9}[ends]
+    file.write_bytes(whole[:kept])
+    with pytest.raises(DataError, match=f"^{file} is cut off"):
+        Arrays(path=str(file)).load()
+
+
 def test_pickled_code_is_not_run(tmp_path: Path) -> None:
     torch.save({"x": Path(tmp_path)}, tmp_path / "code.pt")
     with pytest.raises(DataError, match=r"code\.pt is cut off, damaged or not what its name says"):

@@ -21,7 +21,7 @@ FILES = {
     "arrays": 1,
     "celeba": 3,
     "cifar10": 6,
-    "counts": 2,
+    "counts": 3,
     "digits": 0,
     "dsprites": 1,
     "fashion_mnist": 4,
@@ -137,8 +137,15 @@ def test_limit_keeps_the_first_training_images_and_all_others(sample: Sample) ->
 def test_absent_file_is_named_with_its_place(name: str, index: int, tmp_path: Path) -> None:
     sample = SAMPLES[name](tmp_path)
     sample.files[index].unlink()
-    with pytest.raises(DataError, match=f"expected (at )?{re.escape(str(sample.files[index]))}"):
+    with pytest.raises(
+        DataError, match=f"expected (at )?{re.escape(str(sample.files[index]))}"
+    ) as told:
         sample.dataset.load()
+    if "root" in names_of(type(sample.dataset)):
+        # Of the public ones also how large they are, and how to get them.
+        assert re.search(r"\([\d.]+ [MG]B in all\); .*get it from .* as `root`", str(told.value))
+        offered = "`download: true`" in str(told.value)
+        assert offered == ("download" in names_of(type(sample.dataset)))
 
 
 @pytest.mark.parametrize("ends", ["nothing", "one byte", "half", "nearly all", "a web page"])

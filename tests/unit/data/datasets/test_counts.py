@@ -163,6 +163,24 @@ def test_file_that_is_no_archive_is_not_advised_to_be_unpickled(
         replace(sample.dataset, labels=str(tmp_path / "bad.npy")).load()
 
 
+@pytest.mark.parametrize("ends", ["nothing", "half", "nearly all"])
+@pytest.mark.parametrize("name", ["a.csv.gz", "a.h5ad", "packed.h5ad"])
+def test_every_format_that_is_cut_off_is_named(name: str, ends: str, tmp_path: Path) -> None:
+    file, matrix = tmp_path / name, scipy.sparse.csr_matrix(TABLE)
+    if name.endswith("h5ad"):
+        anndata = pytest.importorskip("anndata", reason="the package anndata is not installed")
+        held = anndata.AnnData(matrix if name.startswith("packed") else TABLE.astype(float))
+        held.write_h5ad(file, compression="gzip" if name.startswith("packed") else None)
+    else:
+        file.write_bytes(gzip.compress(CELLS.encode()))
+    assert rows(Counts(path=str(file)).load()) == sorted(TABLE.tolist())
+    whole = file.read_bytes()
+    kept = {"nothing": 0, "half": len(whole) // 2, "nearly all": -9}[ends]
+    file.write_bytes(whole[:kept])
+    with pytest.raises(DataError, match=f"^{file} is cut off"):
+        Counts(path=str(file)).load()
+
+
 class Canary:
     def __init__(self, file: Path) -> None:
         self._file = file
@@ -217,6 +235,31 @@ def test_labels_that_do_not_fit_are_refused(names: Any, tmp_path: Path) -> None:
         replace(dataset, labels=str(tmp_path / "labels.npy")).load()
 
 
+def test_covariate_stays_beside_its_cell_and_is_what_a_model_is_told(sample: Sample) -> None:
+    data = sample.dataset.load()
+    assert data.labels is not None
+    assert data.covariate is not None
+    assert data.told == data.covariate
+    assert data.classes == 5
+    for part, label, batch in zip(
+        (data.train, data.validation, data.test), data.labels, data.covariate, strict=True
+    ):
+        # By its fourth gene each cell of the sample is known.
+        cell = part[:, 0, 0, 3] // 100
+        assert torch.equal(label, cell % 3)
+        assert torch.equal(batch, cell % 5)
+    without = replace(sample.dataset, covariate=None).load()
+    assert (without.covariate, without.told, without.classes) == (None, without.labels, 3)
+    assert without.digest() == data.digest()
+    assert without.digest(conditional=True) != data.digest(conditional=True)
+
+
+def test_covariate_that_does_not_fit_is_named(sample: Sample, tmp_path: Path) -> None:
+    np.save(tmp_path / "few.npy", np.zeros(39, int))
+    with pytest.raises(DataError, match=r"few\.npy .* not one label for each of 40 examples"):
+        replace(sample.dataset, covariate=str(tmp_path / "few.npy")).load()
+
+
 def test_genes_keeps_the_most_variable_ones_in_their_order(sample: Sample) -> None:
     table = sample.images[:, 0, 0]
     kept = most_variable(scipy.sparse.csr_matrix(table.numpy()), 4)
@@ -261,6 +304,7 @@ def test_annotated_data_is_read_with_layer_and_labels(tmp_path: Path) -> None:
     held = anndata.AnnData(scipy.sparse.csr_matrix(TABLE).log1p())
     held.layers["counts"] = scipy.sparse.csr_matrix(TABLE)
     held.obs["kind"] = ["T", "B", "T", "NK", "B"]
+    held.obs["donor"] = [7, 7, 12, 12, 7]
     # Names that occur twice are common, and anndata warns of them.
     held.var_names = ["Rp1", "Rp1", "Xkr4"]
     file = tmp_path / "cells.h5ad"
@@ -269,15 +313,19 @@ def test_annotated_data_is_read_with_layer_and_labels(tmp_path: Path) -> None:
         Counts(path=str(file)).load()
     with pytest.raises(DataError, match=r"cells\.h5ad has no `other` in `layers`.*: counts"):
         Counts(path=str(file), layer="other").load()
-    with pytest.raises(DataError, match=r"cells\.h5ad has no `type` in `obs`.*: kind"):
+    with pytest.raises(DataError, match=r"cells\.h5ad has no `type` in `obs`.*: kind, donor"):
         Counts(path=str(file), layer="counts", labels="type").load()
-    data = Counts(path=str(file), layer="counts", labels="kind").load()
+    data = Counts(path=str(file), layer="counts", labels="kind", covariate="donor").load()
     assert rows(data) == sorted(TABLE.tolist())
     assert data.labels is not None
     whole = torch.cat([data.train, data.validation, data.test])[:, 0, 0].tolist()
     found = dict(zip(map(tuple, whole), torch.cat(data.labels).tolist(), strict=True))
     kinds = zip(map(tuple, TABLE.tolist()), [2, 0, 2, 1, 0], strict=True)
     assert found == dict(kinds)
+    assert data.covariate is not None
+    # Sorted as text, in which 12 is before 7.
+    donors = dict(zip(map(tuple, TABLE.tolist()), [1, 1, 0, 0, 1], strict=True))
+    assert torch.cat(data.covariate).tolist() == [donors[tuple(row)] for row in whole]
     file.write_bytes(file.read_bytes()[:-100])
     with pytest.raises(DataError, match=r"cells\.h5ad is cut off"):
         Counts(path=str(file), layer="counts").load()

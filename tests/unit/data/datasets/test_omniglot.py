@@ -1,10 +1,12 @@
 """Omniglot against torchvision, which unpacks the archives first."""
 
+import io
 import zipfile
 from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from torchvision.datasets import Omniglot as Official
 from torchvision.transforms import PILToTensor
 
@@ -64,6 +66,19 @@ def test_archives_in_the_root_itself_are_found(sample: Sample, tmp_path: Path) -
     for file in sample.files:
         file.rename(tmp_path / file.name)
     assert sample.dataset.load().digest() == digest
+
+
+@pytest.mark.parametrize("sizes", [[(104, 105)], [(105, 105), (28, 28)]])
+def test_drawings_of_another_size_are_refused(
+    sizes: list[tuple[int, int]], sample: Sample
+) -> None:
+    with zipfile.ZipFile(sample.files[0], "w") as archive:
+        for number, size in enumerate(sizes):
+            png = io.BytesIO()
+            Image.new("1", size).save(png, "PNG")
+            archive.writestr(f"images_background/Latin/a/{number}.png", png.getvalue())
+    with pytest.raises(DataError, match=r"images_background\.zip is cut off.*10[45]"):
+        sample.dataset.load()
 
 
 @pytest.mark.parametrize(
