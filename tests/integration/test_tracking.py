@@ -228,6 +228,25 @@ def test_run_that_another_machine_began_meanwhile_is_found(place: Place) -> None
     assert place.steps() == [1, 2, 3, 4]
 
 
+def test_epoch_that_two_processes_send_at_once_is_shown_once(place: Place) -> None:
+    """As when a process dies whose request is still under way, and another takes up the trial."""
+    dead, heir = place.tracker(), place.tracker()
+    told = [replace(one, ended_at=1e9 + one.epoch) for one in reports()]
+    dead.open(place.config())
+    wait_for(place.runs)
+    # Neither knows what the other will send.
+    heir.open(place.config())
+    for tracker in (heir, dead):
+        wait_for(lambda tracker=tracker: tracker._jobs.empty())
+        for one in told[:3] if tracker is dead else told:
+            tracker.log(one, HEALTHY)
+    for tracker in (dead, heir):
+        tracker.conclude(replace(result(), last=told[-1]))
+        assert tracker.close()
+    assert place.steps() == place.steps("sched/kl_weight") == [1, 2, 3, 4]
+    assert place.steps("score/bits_per_dim") == [0]
+
+
 def test_run_that_was_killed_before_it_had_parameters_gets_them_later(place: Place) -> None:
     tracker = place.tracker()
     tracker.open(place.config())

@@ -319,7 +319,7 @@ class MlflowTracker:
         run, kind = self._runs[result.trial], result.verdict.kind
         self._verdicts.setdefault(result.trial, {})[result.last.epoch] = result.verdict
         self._rollbacks[result.trial] = result.rollbacks
-        moment = int(time.time() * 1000)
+        moment = _moment(result.last)
         # A kill may have come after this and before the ledger knew.
         known = self._call(self._client.get_run, run).data.metrics
         metrics = [
@@ -696,10 +696,19 @@ def _score(report: EpochReport) -> dict[str, float]:
     }
 
 
+def _moment(report: EpochReport) -> int:
+    """When an epoch ended, in MLflow's milliseconds.
+
+    Not the time of sending: MLflow leaves out a number that it has with the same step and time. So
+    an epoch that two processes send is shown once, whenever the request of the first arrives.
+    """
+    return int(1000 * (report.ended_at or time.time()))
+
+
 def _metrics(report: EpochReport) -> list[Any]:
     from mlflow.entities import Metric
 
-    moment = int(time.time() * 1000)
+    moment = _moment(report)
     pairs = {
         "val/bits_per_dim": report.bits_per_dim,
         "val/bits_per_dim_calibrated": report.bits_per_dim_calibrated,

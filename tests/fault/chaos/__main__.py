@@ -160,7 +160,7 @@ class Chaos:
         query = (
             "SELECT coalesce(sum(done), 0) FROM (SELECT max(CAST(e.value_json AS integer)) AS "
             "done FROM trial_user_attributes e JOIN trial_user_attributes c ON c.trial_id = "
-            "e.trial_id AND c.key = 'config' WHERE e.key = 'epoch' GROUP BY c.value_json) AS done_by_trial"
+            "e.trial_id AND c.key = 'config' WHERE e.key = 'epoch' GROUP BY c.value_json) AS t"
         )
         try:
             with contextlib.closing(connect(self._ledger)) as connection:
