@@ -49,11 +49,12 @@ from tune_vae.errors import StorageError, StudyError, TuneVaeError, masked  # no
 from tune_vae.science.health import Verdict  # noqa: E402
 from tune_vae.science.history import EpochReport, Rollback  # noqa: E402
 from tune_vae.service.desk import DataFacts, Desk, Snapshot  # noqa: E402
-from tune_vae.service.journey import Decision, TrialResult, run_pack  # noqa: E402
+from tune_vae.service.journey import Decision, Fault, TrialResult, run_pack  # noqa: E402
 from tune_vae.service.signals import Interrupted, Signals  # noqa: E402
 from tune_vae.spec.study import Storage, StudySpec  # noqa: E402
 from tune_vae.spec.trial import TrialConfig  # noqa: E402
 from tune_vae.training.checkpoint import CheckpointStore  # noqa: E402
+from tune_vae.training.memory import is_out_of_memory, make_room  # noqa: E402
 
 __all__ = ["search"]
 
@@ -255,19 +256,19 @@ class _PackTrial(tune.Trainable):
             if self._journey is None:
                 self._journey = self._begin(configs)
             next(self._journey)
+            return {"done": False}
         except StopIteration:
             return {"done": True}
         except ray.exceptions.RayError:
             # The desk died or cannot write, which is no fault of the trial; nobody could be told.
             raise
         except Exception as error:  # noqa: BLE001  a user's network may raise anything
-            trials = [config.trial for config in configs]
-            # A place for checkpoints that fails is no fault of the trial either.
-            again = isinstance(error, StorageError)
-            reason = str(error) if again else _reason(error)
-            ray.get(self._desk.fail.remote(trials, reason, again=again))
-            return {"done": True}
-        return {"done": False}
+            fault, reason = _fault(error)
+        # Not above, where the frames of the error still hold the model.
+        self._journey = None
+        make_room()
+        ray.get(self._desk.fail.remote([config.trial for config in configs], fault, reason))
+        return {"done": True}
 
     def _begin(self, configs: list[TrialConfig]) -> Iterator[None]:
         import torch
@@ -351,7 +352,7 @@ class _AskDesk(Searcher):
         trials = self._packs.pop(trial_id, [])
         if error and not self.refusal:
             try:
-                ray.get(self._desk.fail.remote(trials, "its worker died", again=True))
+                ray.get(self._desk.fail.remote(trials, Fault.PROCESS, "its worker died"))
             except ray.exceptions.RayTaskError as refused:
                 self.refusal = _cause(refused)
 
@@ -538,6 +539,15 @@ def _resources(spec: StudySpec) -> tuple[dict[str, float], int]:
             slots = min(slots, there // amount)
     packs = math.ceil(budget.trials / spec.train.pack)
     return wanted, int(min(slots, budget.concurrency or math.inf, packs))
+
+
+def _fault(error: Exception) -> tuple[Fault, str]:
+    """Whose fault an error in a worker is, and what to say of it."""
+    if isinstance(error, StorageError):
+        return Fault.PLACE, str(error)
+    if is_out_of_memory(error):
+        return Fault.MEMORY, f"out of memory: {_reason(error)}"
+    return Fault.PROGRAM, _reason(error)
 
 
 def _reason(error: Exception) -> str:
