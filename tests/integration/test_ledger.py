@@ -1368,6 +1368,32 @@ def test_database_that_does_not_answer_for_a_while_costs_no_trial(
     finish(ledger, one(ledger.ask_pack(1)))
 
 
+def test_machines_that_an_outage_kept_silent_keep_their_trials(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(databases, "LOCK_SECONDS", 0.05)
+    monkeypatch.setattr(module, "PATIENCE_SECONDS", 0.2)
+    monkeypatch.setattr(module, "HEARTBEAT_SECONDS", 2.0)
+    spec = study(folder, budget={"trials": 2})
+    there = open_ledger(spec)
+    config = one(there.ask_pack(1))
+    disown(spec, config.trial, ELSEWHERE)
+    here = open_ledger(spec)
+    with closing(sqlite3.connect(folder / "studies.db")) as other:
+        other.isolation_level = None
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StorageError, match="locked"):
+            here.ask_pack(1)
+    silence(spec, module.GRACE_SECONDS + 30)
+    # Here the database answers again before the other machine has had time for a beat.
+    other_trial = one(here.ask_pack(1))
+    assert other_trial.trial != config.trial
+    assert here.trouble == ""
+    time.sleep(4.1)
+    # It had, and did not use it.
+    assert one(here.ask_pack(1)).trial == config.trial
+
+
 def test_database_that_never_answers_again_is_told_after_a_while(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -131,7 +131,7 @@ class Desk:
             if row.ended and row.trial in unpublished:
                 self._publish(row)
             if row.ended and row.kind == Kind.FAILED.value:
-                self._tracker.fail([row.trial], row.reason)
+                self._tracker.fail(row.config, row.reason)
             elif row.ended:
                 self._tracker.mend(row.config, functools.partial(self._end_of, row))
 
@@ -267,7 +267,7 @@ class Desk:
         # One that was interrupted too often ends as well.
         for row in self._rows:
             if row.ended and row.trial in mine:
-                self._tracker.fail([row.trial], row.reason)
+                self._tracker.fail(row.config, row.reason)
                 verdict = Verdict(Kind(row.kind), row.reason)
                 with self._lock:
                     self._board.ended.append(Ended(row.config, verdict, (), False))

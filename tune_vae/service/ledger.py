@@ -97,12 +97,12 @@ def _patient(
             try:
                 answer = method(self, *args, **options)
             except _DATABASE_ERRORS as error:
-                failure = _unreachable(self._spec, error)
-                self.trouble = str(failure)
+                self._note_outage(error)
                 if time.monotonic() + wait > deadline:
-                    raise failure from error
+                    raise _unreachable(self._spec, error) from error
             else:
-                self.trouble = ""
+                if self.trouble:
+                    self.trouble, self._back = "", time.monotonic()
                 return answer
             time.sleep(wait)
             wait = min(2 * wait, 10.0)
@@ -139,7 +139,7 @@ class OptunaLedger:
         self._spare: list[TrialConfig] = []
         self._faults: list[str] = []
         self._lock = threading.RLock()
-        self.trouble = ""
+        self.trouble, self._back = "", -math.inf
         self._owner = owner()
         self._storage, self._study = _open(spec)
         self._repeats = _repeats_of(spec, self._storage)
@@ -619,9 +619,15 @@ class OptunaLedger:
 
     def beat(self) -> None:
         """Renew the leases of what runs here, which may fail a few times in a row."""
-        with self._lock, contextlib.suppress(*_DATABASE_ERRORS):
-            for trial in list(self._live.values()):
-                self._storage.record_heartbeat(trial._trial_id)
+        try:
+            with self._lock:
+                for trial in list(self._live.values()):
+                    self._storage.record_heartbeat(trial._trial_id)
+        except _DATABASE_ERRORS as error:
+            self._note_outage(error)
+
+    def _note_outage(self, error: Exception) -> None:
+        self.trouble = str(_unreachable(self._spec, error))
 
     def spend(self, seconds: float) -> None:
         """Count time against `budget.hours`, which is of the study, not of one command."""
@@ -667,9 +673,11 @@ class OptunaLedger:
                     continue
                 if is_dead(row.user_attrs.get("owner", "")):
                     self._requeue(study, row, "its process died")
-            # On other machines only silence tells.
-            with _quiet():
-                fail_stale_trials(study)
+            # On other machines only silence tells; but while the database was away, none of them
+            # could say a word.
+            if not self.trouble and time.monotonic() > self._back + 2 * HEARTBEAT_SECONDS:
+                with _quiet():
+                    fail_stale_trials(study)
             self._mend_lineages(study)
 
     def _start_missing_beats(self, study: optuna.Study) -> None:
