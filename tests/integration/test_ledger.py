@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -34,7 +35,7 @@ from tune_vae.science.health import Kind, Verdict
 from tune_vae.science.history import EpochReport
 from tune_vae.service import databases
 from tune_vae.service import ledger as module
-from tune_vae.service.journey import Decision, TrialResult
+from tune_vae.service.journey import Decision, Fault, TrialResult
 from tune_vae.service.ledger import (
     OptunaLedger,
     plugin_problems,
@@ -171,7 +172,7 @@ def test_numbers_that_are_not_finite_survive_the_ledger(folder: Path) -> None:
 def test_broken_trial_is_failed_and_not_tried_again(folder: Path) -> None:
     spec = study(folder, budget={"trials": 1})
     ledger = open_ledger(spec)
-    ledger.fail([one(ledger.ask_pack(1)).trial], "ValueError: no such layer", again=False)
+    ledger.fail([one(ledger.ask_pack(1)).trial], Fault.PROGRAM, "ValueError: no such layer")
     assert states(spec) == [TrialState.FAIL]
     assert ledger.ask_pack(1) is None
     ended = trial_row(spec, 0)
@@ -189,7 +190,7 @@ def test_no_row_is_left_running_at_the_end_of_a_mixed_study(folder: Path) -> Non
         elif number % 3 == 1:
             finish(ledger, config)
         else:
-            ledger.fail([config.trial], "broke", again=False)
+            ledger.fail([config.trial], Fault.PROGRAM, "broke")
     assert ledger.ask_pack(1) is None
     assert TrialState.RUNNING not in states(spec)
     rows = read_rows(spec)
@@ -200,7 +201,7 @@ def test_no_row_is_left_running_at_the_end_of_a_mixed_study(folder: Path) -> Non
 def test_search_stops_when_trial_after_trial_breaks(folder: Path) -> None:
     ledger = open_ledger(study(folder))
     for _ in range(module.ERRORS_IN_A_ROW):
-        ledger.fail([one(ledger.ask_pack(1)).trial], "no module named nets", again=False)
+        ledger.fail([one(ledger.ask_pack(1)).trial], Fault.PROGRAM, "no module named nets")
     with pytest.raises(StudyError, match=r"trials all broke.*no module named nets"):
         ledger.ask_pack(1)
 
@@ -209,7 +210,7 @@ def test_whoever_mended_the_fault_may_go_on_with_the_study(folder: Path) -> None
     spec = study(folder, budget={"trials": module.ERRORS_IN_A_ROW + 1})
     broken = open_ledger(spec)
     for _ in range(module.ERRORS_IN_A_ROW):
-        broken.fail([one(broken.ask_pack(1)).trial], "typo", again=False)
+        broken.fail([one(broken.ask_pack(1)).trial], Fault.PROGRAM, "typo")
     assert search_all(spec) == [module.ERRORS_IN_A_ROW]
 
 
@@ -220,7 +221,7 @@ def test_sparse_faults_do_not_stop_a_search(folder: Path) -> None:
         if number % 2:
             finish(ledger, config)
         else:
-            ledger.fail([config.trial], "now and then", again=False)
+            ledger.fail([config.trial], Fault.PROGRAM, "now and then")
     assert ledger.ask_pack(1)
 
 
@@ -964,12 +965,90 @@ def test_trial_that_is_interrupted_without_ever_finishing_an_epoch_is_given_up(
     ledger = open_ledger(spec)
     for _ in range(3):
         config = one(ledger.ask_pack(1))
-        ledger.fail([config.trial], "its worker died", again=True)
+        ledger.fail([config.trial], Fault.PROCESS, "its worker died")
     assert ledger.ask_pack(1) is None
     ended = trial_row(spec, 0)
     assert ended.kind == "failed"
     assert ended.reason == "interrupted 3 times without finishing an epoch: its worker died"
     assert TrialState.RUNNING not in states(spec)
+
+
+CONSTANT_GRAPH = {"beta_norm": {"log_uniform": [0.01, 0.1]}}
+
+
+def sizes_of_packs(ledger: OptunaLedger, size: int) -> list[int]:
+    """How all that can be run now is given out."""
+    sizes = []
+    while pack := ledger.ask_pack(size):
+        sizes.append(len(pack))
+    return sizes
+
+
+def test_pack_that_breaks_its_worker_is_halved_until_each_is_alone(folder: Path) -> None:
+    spec = study(folder, search=CONSTANT_GRAPH, budget={"trials": 8, "retries": 0})
+    seen: list[list[int]] = []
+    # After five trials that were given up, a search would stop; a new one begins to count.
+    while packs := list(iter(partial((ledger := open_ledger(spec)).ask_pack, 8), None)):
+        seen.append([len(pack) for pack in packs])
+        for pack in packs:
+            ledger.fail([config.trial for config in pack], Fault.PROCESS, "its worker died")
+    assert seen == [[8], [4, 4], [2] * 4, [1] * 8]
+    # Alone, each had the one chance that `retries: 0` gives; before, none was blamed.
+    assert {trial_row(spec, number).reason for number in range(8)} == {
+        "interrupted 1 times without finishing an epoch: its worker died"
+    }
+
+
+def test_half_of_a_pack_is_of_one_graph(folder: Path) -> None:
+    search = {"sigma": {"choice": ["optimal", "shared", "per_pixel"]}}
+    ledger = open_ledger(study(folder, search=search, budget={"trials": 20}))
+    packs = [ledger.ask_pack(4) for _ in range(5)]
+    assert len({str(pack[0].sigma) for pack in packs}) > 1
+    for pack in packs:
+        ledger.fail([config.trial for config in pack], Fault.PROCESS, "its worker died")
+    while pack := ledger.ask_pack(4):
+        assert len({str(config.sigma) for config in pack}) == 1
+        assert len(pack) <= 2
+
+
+def test_kind_of_pack_that_lacked_memory_is_not_begun_again(folder: Path) -> None:
+    spec = study(folder, search=CONSTANT_GRAPH, budget={"trials": 12})
+    ledger = open_ledger(spec)
+    ledger.fail([config.trial for config in ledger.ask_pack(4)], Fault.MEMORY, "out of memory")
+    assert sizes_of_packs(ledger, 4) == [2] * 6
+    # Also by another machine, and after a worker died for a reason that nobody knows.
+    ledger.release()
+    assert sizes_of_packs(open_ledger(spec), 4) == [2, 2, *[1] * 8]
+    other = study(folder, study="other", search=CONSTANT_GRAPH, budget={"trials": 12})
+    ledger = open_ledger(other)
+    ledger.fail([config.trial for config in ledger.ask_pack(4)], Fault.PROCESS, "died")
+    assert sizes_of_packs(ledger, 4) == [2, 2, 4, 4]
+
+
+def test_trials_that_ended_before_their_pack_broke_are_no_part_of_it(folder: Path) -> None:
+    ledger = open_ledger(study(folder, search=CONSTANT_GRAPH, budget={"trials": 4}))
+    first, *others = ledger.ask_pack(4)
+    finish(ledger, first)
+    trials = [config.trial for config in (first, *others)]
+    ledger.fail(trials, Fault.MEMORY, "out of memory")
+    assert sizes_of_packs(ledger, 4) == [1, 1, 1]
+
+
+def test_death_before_the_halves_wait_changes_nothing(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = study(folder, search=CONSTANT_GRAPH, budget={"trials": 4})
+    dying = open_ledger(spec)
+    pack = dying.ask_pack(4)
+    monkeypatch.setattr(dying, "_succeed", lambda study, row: None)
+    dying.fail([config.trial for config in pack], Fault.PROCESS, "its worker died")
+    assert sizes_of_packs(open_ledger(spec), 4) == [2, 2]
+
+
+def test_place_that_does_not_answer_is_no_reason_for_smaller_packs(folder: Path) -> None:
+    ledger = open_ledger(study(folder, search=CONSTANT_GRAPH, budget={"trials": 8}))
+    ledger.fail([config.trial for config in ledger.ask_pack(4)], Fault.PLACE, "no answer")
+    assert sizes_of_packs(ledger, 4) == [1, 1, 1, 1, 4]
 
 
 def test_trial_whose_machines_fall_silent_is_given_up_as_well(folder: Path) -> None:
@@ -1002,7 +1081,7 @@ def test_trial_that_makes_progress_is_never_given_up(folder: Path) -> None:
     for epoch in range(5):
         config = one(ledger.ask_pack(1))
         train(ledger, config, epochs=epoch + 1, begun=epoch)
-        ledger.fail([config.trial], "its worker died", again=True)
+        ledger.fail([config.trial], Fault.PROCESS, "its worker died")
     finish(ledger, one(ledger.ask_pack(1)), begun=5)
     assert trial_row(spec, 0).finished
     assert trial_row(spec, 0).attempts == 6
@@ -1035,7 +1114,7 @@ def test_owner_who_lost_a_trial_is_told_to_stop_and_changes_nothing(folder: Path
     assert slept.report(late, HEALTHY) == Decision(stop=True, verdict=None)
     assert slept.report(late, HEALTHY) == Decision(stop=True, verdict=None)
     slept.commit(TrialResult(0, HEALTHY, True, (0.1,), late, late))
-    slept.fail([0], "too late", again=False)
+    slept.fail([0], Fault.PROGRAM, "too late")
     slept.release()
     assert [(row.state, row.user_attrs) for row in rows_of(spec)] == before
 
@@ -1043,8 +1122,8 @@ def test_owner_who_lost_a_trial_is_told_to_stop_and_changes_nothing(folder: Path
     assert trial_row(spec, 0).values == (3.0 + 1 / EPOCHS,)
 
 
-@pytest.mark.parametrize("again", [False, True])
-def test_owner_who_lost_a_trial_without_noticing_cannot_end_it(folder: Path, again: bool) -> None:
+@pytest.mark.parametrize("fault", Fault)
+def test_owner_who_lost_a_trial_without_noticing_cannot_end_it(folder: Path, fault: Fault) -> None:
     spec = study(folder, budget={"trials": 1})
     slept = open_ledger(spec)
     slept.ask_pack(1)
@@ -1052,7 +1131,7 @@ def test_owner_who_lost_a_trial_without_noticing_cannot_end_it(folder: Path, aga
     silence(spec, module.GRACE_SECONDS + 10)
     ledger = open_ledger(spec)
     ledger.ask_pack(1)
-    slept.fail([0], "too late", again=again)
+    slept.fail([0], fault, "too late")
     assert states(spec) == [TrialState.FAIL, TrialState.RUNNING]
     assert trial_row(spec, 0).state == "running"
 
@@ -1314,6 +1393,32 @@ def test_database_that_does_not_answer_for_a_while_costs_no_trial(
         unlock.join()
     assert trial_row(spec, 0).finished
     finish(ledger, one(ledger.ask_pack(1)))
+
+
+def test_machines_that_an_outage_kept_silent_keep_their_trials(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(databases, "LOCK_SECONDS", 0.05)
+    monkeypatch.setattr(module, "PATIENCE_SECONDS", 0.2)
+    monkeypatch.setattr(module, "HEARTBEAT_SECONDS", 2.0)
+    spec = study(folder, budget={"trials": 2})
+    there = open_ledger(spec)
+    config = one(there.ask_pack(1))
+    disown(spec, config.trial, ELSEWHERE)
+    here = open_ledger(spec)
+    with closing(sqlite3.connect(folder / "studies.db")) as other:
+        other.isolation_level = None
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StorageError, match="locked"):
+            here.ask_pack(1)
+    silence(spec, module.GRACE_SECONDS + 30)
+    # Here the database answers again before the other machine has had time for a beat.
+    other_trial = one(here.ask_pack(1))
+    assert other_trial.trial != config.trial
+    assert here.trouble == ""
+    time.sleep(4.1)
+    # It had, and did not use it.
+    assert one(here.ask_pack(1)).trial == config.trial
 
 
 def test_database_that_never_answers_again_is_told_after_a_while(

@@ -18,7 +18,7 @@ from tests.stores import MLFLOW_WARNINGS
 from tests.trials import DIGEST, EPOCHS, LEVELS, SHAPE, study
 from tune_vae.science.health import Kind, Verdict
 from tune_vae.service.desk import DataFacts, Desk
-from tune_vae.service.journey import Decision, TrialResult
+from tune_vae.service.journey import Decision, Fault, TrialResult
 from tune_vae.service.ledger import OptunaLedger, read_rows
 from tune_vae.service.results import StudyResults
 from tune_vae.spec.study import StudySpec
@@ -173,7 +173,7 @@ def test_interrupted_repeat_is_taken_up_again_and_done_once(folder: Path, by: st
     if by == "release":
         gone.release()
     elif by == "worker":
-        gone.fail([pack[1].trial], "its worker died", again=True)
+        gone.fail([pack[1].trial], Fault.PROCESS, "its worker died")
     else:
         (row,) = [row for row in optuna_rows(spec) if row.state is TrialState.RUNNING]
         optuna.load_study(
@@ -242,7 +242,7 @@ def test_repeat_that_collapses_or_breaks_has_ended_and_is_not_tried_again(folder
     last = report(1, trial=first.trial)
     assert ledger.report(last, COLLAPSED) == Decision(stop=True, verdict=COLLAPSED)
     ledger.commit(TrialResult(first.trial, COLLAPSED, False, (), None, last))
-    ledger.fail([second.trial], "ValueError: no such layer", again=False)
+    ledger.fail([second.trial], Fault.PROGRAM, "ValueError: no such layer")
     for config in ledger.ask_repeats(wanted, 2) or []:
         end(ledger, config, 2.75)
     assert ledger.ask_repeats(wanted, 2) is None
@@ -260,7 +260,7 @@ def test_repeat_that_never_finishes_an_epoch_is_given_up(folder: Path) -> None:
     ledger = open_ledger(spec)
     for _ in range(spec.budget.retries + 1):
         (config,) = ledger.ask_repeats(wanted, 1) or []
-        ledger.fail([config.trial], "its worker died", again=True)
+        ledger.fail([config.trial], Fault.PROCESS, "its worker died")
     assert ledger.ask_repeats(wanted, 1) is None
     (row,) = results_of(spec).repeats
     assert (row.ended, row.kind) == (True, "failed")
@@ -328,7 +328,7 @@ def test_repeats_follow_when_all_trials_have_ended_and_are_shown_apart(place: Pa
         assert labels(alone) == ["2"]
         # It may yet become a finalist.
         assert desk.ask() is None
-        desk.fail([2], "its worker died", again=True)
+        desk.fail([2], Fault.PROCESS, "its worker died")
         assert desk.has_work()
         assert run_pack(desk, by_number) == ["2"]
         assert run_pack(desk, by_number) == ["0/2", "0/3"]

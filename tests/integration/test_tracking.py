@@ -167,7 +167,7 @@ def test_status_of_a_run_tells_how_its_trial_ended(place: Place, kind: Kind, sta
 def test_broken_trial_is_shown_as_failed_with_its_reason(place: Place) -> None:
     tracker = place.tracker()
     show(tracker, place.config(), epochs=1)
-    tracker.fail([0], "ValueError: no such layer (nets.py:12)")
+    tracker.fail(place.config(), "ValueError: no such layer (nets.py:12)")
     assert tracker.close()
     assert place.run().info.status == "FAILED"
     assert place.run().data.tags["why"] == "failed"
@@ -226,6 +226,25 @@ def test_run_that_another_machine_began_meanwhile_is_found(place: Place) -> None
     here.conclude(result(1))
     assert here.close()
     assert place.steps() == [1, 2, 3, 4]
+
+
+def test_epoch_that_two_processes_send_at_once_is_shown_once(place: Place) -> None:
+    """As when a process dies whose request is still under way, and another takes up the trial."""
+    dead, heir = place.tracker(), place.tracker()
+    told = [replace(one, ended_at=1e9 + one.epoch) for one in reports()]
+    dead.open(place.config())
+    wait_for(place.runs)
+    # Neither knows what the other will send.
+    heir.open(place.config())
+    for tracker in (heir, dead):
+        wait_for(lambda tracker=tracker: tracker._jobs.empty())
+        for one in told[:3] if tracker is dead else told:
+            tracker.log(one, HEALTHY)
+    for tracker in (dead, heir):
+        tracker.conclude(replace(result(), last=told[-1]))
+        assert tracker.close()
+    assert place.steps() == place.steps("sched/kl_weight") == [1, 2, 3, 4]
+    assert place.steps("score/bits_per_dim") == [0]
 
 
 def test_run_that_was_killed_before_it_had_parameters_gets_them_later(place: Place) -> None:
@@ -443,7 +462,7 @@ def test_trial_that_broke_keeps_its_course_though_another_process_tells_its_end(
     state |= {"reports": [one.to_dict() for one in reports(epochs=2)]}
     place.store.save_last(0, state)
     later = place.tracker()
-    later.fail([0], "interrupted 4 times | its worker died")
+    later.fail(config, "interrupted 4 times | its worker died")
     assert later.close()
     head, *rest = note_of(place)
     assert head == "**failed**: interrupted 4 times | its worker died"
@@ -457,7 +476,7 @@ def test_note_of_a_flickering_trial_with_a_long_error_fits_into_a_tag(place: Pla
     for one in reports(epochs=epochs):
         kind = (Kind.WARMING_UP, Kind.HEALTHY)[one.epoch % 2]
         tracker.log(one, Verdict(kind, "a long sentence " * 100))
-    tracker.fail([0], "an error of many words " * 500)
+    tracker.fail(place.config(epochs=epochs), "an error of many words " * 500)
     assert tracker.close()
     assert place.run().info.status == "FAILED"
     note = place.run().data.tags["mlflow.note.content"]
@@ -524,11 +543,20 @@ def test_mend_leaves_a_complete_run_as_it_is(place: Place) -> None:
     assert after.data.tags == before.data.tags
 
 
-def test_failure_of_a_trial_that_was_never_shown_is_let_be(place: Place) -> None:
-    tracker = place.tracker()
-    tracker.fail([7], "interrupted 4 times")
-    assert tracker.close()
-    assert place.runs() == []
+def test_trial_that_broke_while_mlflow_was_away_is_shown_with_its_epochs(place: Place) -> None:
+    """Its process is gone, and with it what waited to be sent; its checkpoint is not."""
+    config = place.config(7)
+    state = {"theta": 0, "epoch": 2, "config": config.model_dump_json()}
+    state |= {"reports": [one.to_dict() for one in reports(7, epochs=2)]}
+    place.store.save_last(7, state)
+    for _ in range(2):
+        tracker = place.tracker()
+        tracker.fail(config, "interrupted 4 times")
+        assert tracker.close()
+        assert place.steps() == [1, 2]
+        assert place.run().info.status == "FAILED"
+        assert place.run().data.tags["verdict"] == "interrupted 4 times"
+        assert place.run().data.params["beta_norm"] == f"{config.beta_norm:.6g}"
 
 
 def test_study_has_a_run_with_its_file_and_a_note(place: Place) -> None:

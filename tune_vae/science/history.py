@@ -55,6 +55,8 @@ class EpochReport:
             decoder_sensitivity, mean_variance, at_bound: See `Signals`.
         spectral_peak: Of the data; see the function of this name.
         rollbacks: How often the trial was rolled back before this epoch; see `Rollback`.
+        ended_at: When the epoch ended, seconds since 1970. Two runs of one epoch are equal
+            whenever they took place.
 
     What an earlier version did not measure, or what has no finite value, is None.
     """
@@ -94,6 +96,7 @@ class EpochReport:
     at_bound: float | None = None
     spectral_peak: float | None = None
     rollbacks: int = 0
+    ended_at: float | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         # Reports come back from checkpoints as plain dictionaries with lists.

@@ -9,15 +9,15 @@ import logging
 import math
 import os
 import shutil
-import signal
+import sys
 import tempfile
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 _SETTINGS = {
@@ -26,6 +26,7 @@ _SETTINGS = {
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     # Else Ray copies the folder that `uv run` stands in, and its workers write into the copy.
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+    "RAY_IGNORE_UNHANDLED_ERRORS": "1",
     "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
@@ -48,21 +49,21 @@ from tune_vae.errors import StorageError, StudyError, TuneVaeError, masked  # no
 from tune_vae.science.health import Verdict  # noqa: E402
 from tune_vae.science.history import EpochReport, Rollback  # noqa: E402
 from tune_vae.service.desk import DataFacts, Desk, Snapshot  # noqa: E402
-from tune_vae.service.journey import Decision, TrialResult, run_pack  # noqa: E402
+from tune_vae.service.journey import Decision, Fault, TrialResult, run_pack  # noqa: E402
+from tune_vae.service.signals import Interrupted, Signals  # noqa: E402
 from tune_vae.spec.study import Storage, StudySpec  # noqa: E402
 from tune_vae.spec.trial import TrialConfig  # noqa: E402
 from tune_vae.training.checkpoint import CheckpointStore  # noqa: E402
+from tune_vae.training.memory import is_out_of_memory, make_room  # noqa: E402
 
-__all__ = ["Interrupted", "search"]
+__all__ = ["search"]
 
 REFRESH_SECONDS = 0.3
+ANSWER_SECONDS = 30.0
+"""Within which a desk that lives answers, however busy the machine."""
 PREFIX = "tune-vae-"
-
-
-class Interrupted(TuneVaeError):
-    """The search was asked to stop and has stopped; it can be continued."""
-
-    exit_code = 130
+DEATHS = 10
+"""How often the desk may die in one search before it is no accident any more."""
 
 
 def search(
@@ -94,7 +95,44 @@ def search(
     """
     # A worker's folder is Ray's to choose.
     spec = replace(spec, storage=spec.storage.at(Path.cwd()))
-    with _Signals() as signals, _ray(spec, verbose=verbose) as scratch:
+    with Signals() as signals:
+        for _ in range(DEATHS):
+            try:
+                final = _search(spec, facts, signals, show, note, confirm, verbose)
+            except _LostError as error:
+                death = error
+            else:
+                show(final)
+                break
+            if signals.stop:
+                break
+        else:
+            raise StorageError(
+                f"the owner of the search died {DEATHS} times, at last with: {death}. Everything "
+                "is saved; see what ends its process (too little memory?), then search again."
+            )
+    if signals.stop:
+        seeds = f" --top {spec.budget.finalists} --seeds {spec.budget.seeds}"
+        again = f"confirm {spec.file}{seeds}" if confirm else f"search {spec.file}"
+        raise Interrupted(f"interrupted; everything is saved. Go on with: tune-vae {again}")
+    return final
+
+
+class _LostError(Exception):
+    """The desk is gone, and with it all that ran here; a new one takes it up."""
+
+
+def _search(
+    spec: StudySpec,
+    facts: DataFacts,
+    signals: Signals,
+    show: Callable[[Snapshot], None],
+    note: Callable[[Snapshot], str],
+    confirm: bool,
+    verbose: bool,
+) -> Snapshot:
+    """As `search`, until all is done, or it is interrupted, or the desk dies."""
+    with _ray(spec, verbose=verbose) as scratch:
         resources, slots = _resources(spec)
         here = NodeAffinitySchedulingStrategy(
             ray.get_runtime_context().get_node_id(),
@@ -102,29 +140,44 @@ def search(
         )
         actor = ray.remote(num_cpus=0, max_concurrency=16, scheduling_strategy=here)(Desk)
         desk = actor.remote(spec, facts, confirm=confirm)
-        _wait_until_open(desk)
         window = _Window(desk, show)
-        try:
-            while not signals.stop:
-                searcher = _AskDesk(desk, spec.name)
-                _fit(spec, desk, searcher, resources, slots, window, signals, scratch)
-                if searcher.refusal:
-                    raise searcher.refusal
-                if signals.stop or not ray.get(desk.has_work.remote()):
-                    break
-                window.refresh()
-                time.sleep(1.0)
-        finally:
-            ray.get(desk.stop.remote())
-            final: Snapshot = ray.get(desk.snapshot.remote(window.seen))
-            if not ray.get(desk.close.remote(note(final))):
-                final = replace(final, trouble="MLflow did not take everything")
-        show(final)
-        if signals.stop:
-            seeds = f" --top {spec.budget.finalists} --seeds {spec.budget.seeds}"
-            again = f"confirm {spec.file}{seeds}" if confirm else f"search {spec.file}"
-            raise Interrupted(f"interrupted; everything is saved. Go on with: tune-vae {again}")
+        with _noticing_its_death(desk, window):
+            _wait_until_open(desk)
+            try:
+                while not signals.stop:
+                    searcher = _AskDesk(desk, spec.name)
+                    _fit(spec, desk, searcher, resources, slots, window, signals, scratch)
+                    if searcher.refusal:
+                        raise searcher.refusal
+                    if signals.stop or not ray.get(desk.has_work.remote()):
+                        break
+                    window.refresh()
+                    time.sleep(1.0)
+            finally:
+                ray.get(desk.stop.remote())
+                final: Snapshot = ray.get(desk.snapshot.remote(window.seen))
+                if not ray.get(desk.close.remote(note(final))):
+                    final = replace(final, trouble="MLflow did not take everything")
         return final
+
+
+@contextmanager
+def _noticing_its_death(desk: Any, window: "_Window") -> Iterator[None]:
+    """Tell an error that comes of the desk's death from all others."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001  raised again, or told
+        try:
+            ray.get(desk.snapshot.remote(0), timeout=ANSWER_SECONDS)
+        except ray.exceptions.RayActorError as death:
+            if death.actor_init_failed:
+                raise error from None
+        except (ray.exceptions.RayError, ConnectionError):
+            pass
+        else:
+            raise
+        window.say("the owner of the search died and is started again")
+        raise _LostError((str(error) or type(error).__name__).splitlines()[-1]) from None
 
 
 def _wait_until_open(desk: Any) -> None:
@@ -155,7 +208,7 @@ def _fit(
     resources: dict[str, float],
     slots: int,
     window: "_Window",
-    signals: "_Signals",
+    signals: Signals,
     scratch: Path,
 ) -> None:
     # Workers get no address of a database, and none of its passwords.
@@ -203,19 +256,19 @@ class _PackTrial(tune.Trainable):
             if self._journey is None:
                 self._journey = self._begin(configs)
             next(self._journey)
+            return {"done": False}
         except StopIteration:
             return {"done": True}
         except ray.exceptions.RayError:
             # The desk died or cannot write, which is no fault of the trial; nobody could be told.
             raise
         except Exception as error:  # noqa: BLE001  a user's network may raise anything
-            trials = [config.trial for config in configs]
-            # A place for checkpoints that fails is no fault of the trial either.
-            again = isinstance(error, StorageError)
-            reason = str(error) if again else _reason(error)
-            ray.get(self._desk.fail.remote(trials, reason, again=again))
-            return {"done": True}
-        return {"done": False}
+            fault, reason = _fault(error)
+        # Not above, where the frames of the error still hold the model.
+        self._journey = None
+        make_room()
+        ray.get(self._desk.fail.remote([config.trial for config in configs], fault, reason))
+        return {"done": True}
 
     def _begin(self, configs: list[TrialConfig]) -> Iterator[None]:
         import torch
@@ -299,7 +352,7 @@ class _AskDesk(Searcher):
         trials = self._packs.pop(trial_id, [])
         if error and not self.refusal:
             try:
-                ray.get(self._desk.fail.remote(trials, "its worker died", again=True))
+                ray.get(self._desk.fail.remote(trials, Fault.PROCESS, "its worker died"))
             except ray.exceptions.RayTaskError as refused:
                 self.refusal = _cause(refused)
 
@@ -311,7 +364,7 @@ class _AskDesk(Searcher):
 
 
 class _Stopper(tune.Stopper):
-    def __init__(self, signals: "_Signals | None") -> None:
+    def __init__(self, signals: Signals | None) -> None:
         self._signals = signals
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -355,6 +408,7 @@ class _Window:
         self._desk, self._show = desk, show
         self._asked: Any = None
         self._next = 0.0
+        self._latest: Snapshot | None = None
         self.seen = 0
 
     def refresh(self) -> None:
@@ -368,30 +422,13 @@ class _Window:
             self._asked = None
             self._next = time.monotonic() + REFRESH_SECONDS
             self.seen += len(snapshot.ended)
+            self._latest = snapshot
             self._show(snapshot)
 
-
-class _Signals:
-    """Ctrl-C or SIGTERM once: finish the epoch and save. Twice: now."""
-
-    def __init__(self) -> None:
-        self.stop = False
-
-    def __enter__(self) -> "_Signals":
-        self._before = {
-            number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)
-        }
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.stop:
-            # Everything that counts is on disk; what is in flight is taken up by the next search.
-            os._exit(Interrupted.exit_code)
-        self.stop = True
+    def say(self, trouble: str) -> None:
+        """Show something beside what was known last."""
+        if self._latest:
+            self._show(replace(self._latest, running=(), ended=(), trouble=trouble))
 
 
 @contextmanager
@@ -402,10 +439,40 @@ def _ray(spec: StudySpec, *, verbose: bool) -> Iterator[Path]:
     scratch = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir=_temporary()))
     try:
         _start_ray(spec, scratch, verbose=verbose)
-        yield scratch
+        with _watching_the_node(f"tune-vae search {spec.file}"):
+            yield scratch
     finally:
         ray.shutdown()
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+@contextmanager
+def _watching_the_node(again: str) -> Iterator[None]:
+    """End in words when a node of our own dies, as by want of memory.
+
+    Ray 2.60 ends this process then, within a quarter of a minute and without a word, and no
+    exception could be handled: its `shutdown` does the same.
+    """
+    node, over = ray._private.worker._global_node, threading.Event()
+
+    def watch() -> None:
+        while not over.wait(REFRESH_SECONDS):
+            if node is not None and any(name == "raylet" for name, _ in node.dead_processes()):
+                shown = "\x1b[?25h\n" if sys.stderr.isatty() else ""
+                sys.stderr.write(
+                    f"{shown}error: Ray's own process on this machine died (too little memory?); "
+                    f"everything is saved. Go on with: {again}\n"
+                )
+                sys.stderr.flush()
+                os._exit(StorageError.exit_code)
+
+    watcher = threading.Thread(target=watch, name="node", daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        over.set()
+        watcher.join()
 
 
 def _start_ray(spec: StudySpec, scratch: Path, *, verbose: bool) -> None:
@@ -472,6 +539,15 @@ def _resources(spec: StudySpec) -> tuple[dict[str, float], int]:
             slots = min(slots, there // amount)
     packs = math.ceil(budget.trials / spec.train.pack)
     return wanted, int(min(slots, budget.concurrency or math.inf, packs))
+
+
+def _fault(error: Exception) -> tuple[Fault, str]:
+    """Whose fault an error in a worker is, and what to say of it."""
+    if isinstance(error, StorageError):
+        return Fault.PLACE, str(error)
+    if is_out_of_memory(error):
+        return Fault.MEMORY, f"out of memory: {_reason(error)}"
+    return Fault.PROGRAM, _reason(error)
 
 
 def _reason(error: Exception) -> str:

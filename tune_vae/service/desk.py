@@ -16,7 +16,7 @@ from tune_vae.errors import StorageError
 from tune_vae.science.collapse_point import CollapsePoints
 from tune_vae.science.health import Kind, Verdict
 from tune_vae.science.history import EpochReport, Rollback
-from tune_vae.service.journey import Decision, TrialResult, conclusion, history_of
+from tune_vae.service.journey import Decision, Fault, TrialResult, conclusion, history_of
 from tune_vae.service.results import StudyResults
 from tune_vae.service.rows import TrialRow
 from tune_vae.spec.study import StudySpec
@@ -131,7 +131,7 @@ class Desk:
             if row.ended and row.trial in unpublished:
                 self._publish(row)
             if row.ended and row.kind == Kind.FAILED.value:
-                self._tracker.fail([row.trial], row.reason)
+                self._tracker.fail(row.config, row.reason)
             elif row.ended:
                 self._tracker.mend(row.config, functools.partial(self._end_of, row))
 
@@ -257,17 +257,17 @@ class Desk:
         """The numbers of these trials' attempts, for those that are still ours to train."""
         return self._ledger.attempts(trials)
 
-    def fail(self, trials: Sequence[int], reason: str, *, again: bool) -> None:
-        """A worker broke with these trials; `again` when its process died."""
+    def fail(self, trials: Sequence[int], fault: Fault, reason: str) -> None:
+        """A worker broke with these trials."""
         with self._lock:
             gone = [self._board.running.pop(trial, None) for trial in trials]
         mine = [one.config.trial for one in gone if one]
-        self._ledger.fail(mine, reason, again=again)
+        self._ledger.fail(mine, fault, reason)
         self._look()
         # One that was interrupted too often ends as well.
         for row in self._rows:
             if row.ended and row.trial in mine:
-                self._tracker.fail([row.trial], row.reason)
+                self._tracker.fail(row.config, row.reason)
                 verdict = Verdict(Kind(row.kind), row.reason)
                 with self._lock:
                     self._board.ended.append(Ended(row.config, verdict, (), False))

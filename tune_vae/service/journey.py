@@ -6,6 +6,7 @@ two protocols, so that the whole journey also runs on ten-line fakes.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from enum import Enum
 from typing import Protocol
 
 from tune_vae.data import Splits
@@ -17,6 +18,7 @@ from tune_vae.training.trainer import Trainer, rollbacks_of
 
 __all__ = [
     "Decision",
+    "Fault",
     "Ledger",
     "Tracker",
     "TrialResult",
@@ -42,6 +44,15 @@ class Decision:
 
     stop: bool = False
     verdict: Verdict | None = None
+
+
+class Fault(Enum):
+    """Why the worker of a pack broke."""
+
+    PROGRAM = "the program: its trials end as failed"
+    PLACE = "a store that does not answer, or an end on purpose: they are taken up as they were"
+    PROCESS = "its process died: they are taken up again, in packs of half the size"
+    MEMORY = "want of memory: the same, and no larger pack of their kind is begun"
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ import time
 import warnings
 import weakref
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import optuna
@@ -37,18 +38,22 @@ from tune_vae.science.health import Kind, Verdict
 from tune_vae.science.history import EpochReport
 from tune_vae.service import databases
 from tune_vae.service.foretold import foretold
-from tune_vae.service.journey import Decision, TrialResult
+from tune_vae.service.journey import Decision, Fault, TrialResult
 from tune_vae.service.owner import is_dead, owner
 from tune_vae.service.pareto_pruner import ParetoPruner, is_vector, report_vector, vectors_of
 from tune_vae.service.rows import (
     TrialRow,
     firsts,
+    graph_of,
     has_rival,
+    is_again,
     is_constant_again,
     is_foretold,
     is_interrupted,
     is_stillborn,
     is_surplus,
+    memory_limit,
+    most_in_a_pack,
     origin,
     plain,
     table,
@@ -56,7 +61,7 @@ from tune_vae.service.rows import (
 )
 from tune_vae.spec.known_good import known_good
 from tune_vae.spec.source import nearest
-from tune_vae.spec.study import GRAPH_KNOBS, StudySpec
+from tune_vae.spec.study import StudySpec
 from tune_vae.spec.trial import TrialConfig
 
 __all__ = [
@@ -99,12 +104,12 @@ def _patient(
             try:
                 answer = method(self, *args, **options)
             except _DATABASE_ERRORS as error:
-                failure = _unreachable(self._spec, error)
-                self.trouble = str(failure)
+                self._note_outage(error)
                 if time.monotonic() + wait > deadline:
-                    raise failure from error
+                    raise _unreachable(self._spec, error) from error
             else:
-                self.trouble = ""
+                if self.trouble:
+                    self.trouble, self._back = "", time.monotonic()
                 return answer
             time.sleep(wait)
             wait = min(2 * wait, 10.0)
@@ -141,7 +146,7 @@ class OptunaLedger:
         self._spare: list[TrialConfig] = []
         self._faults: list[str] = []
         self._lock = threading.RLock()
-        self.trouble = ""
+        self.trouble, self._back = "", -math.inf
         self._owner = owner()
         self._storage, self._study = _open(spec)
         self._repeats = _repeats_of(spec, self._storage)
@@ -210,19 +215,36 @@ class OptunaLedger:
             left = self._spec.budget.trials - len(firsts(rows))
             if not waiting and left <= 0:
                 return [] if self._runs_elsewhere(rows) else None
-            first = self._ask({})
+            first = self._ask({}, size)
             if first is None:
                 return []
-            config, fixed, alone = first
-            pack = [config]
-            while not alone and len(pack) < min(size, left):
-                more = self._ask(fixed)
+            pack = [first.config]
+            if first.again:
+                return pack + self._companions(first, size)
+            while len(pack) < min(first.most, left):
+                more = self._ask(first.graph, size)
                 if more is None:
                     break
-                config, _, alone_too = more
                 # Another machine may drop a trial while a pack is drawn; it has a key of its own.
-                (self._spare if alone_too else pack).append(config)
+                (self._spare if more.again or more.most == 1 else pack).append(more.config)
             return pack
+
+    def _companions(self, first: "_Asked", size: int) -> list[TrialConfig]:
+        """Trials that wait to be taken up and may go on in the pack of another."""
+        found: list[TrialConfig] = []
+        for row in self._waiting():
+            fits = (
+                is_again(row)
+                and min(size, most_in_a_pack(row, 1)) == first.most
+                and graph_of(row) == first.graph
+            )
+            if fits and 1 + len(found) < first.most and self._take_waiting(self._study, row):
+                found.append(TrialConfig.model_validate_json(row.user_attrs["config"]))
+        return found
+
+    @_patient
+    def _waiting(self) -> list[FrozenTrial]:
+        return [row for row in self._rows() if row.state is TrialState.WAITING]
 
     def _runs_elsewhere(self, rows: Sequence[FrozenTrial]) -> bool:
         running = {row._trial_id for row in rows if row.state is TrialState.RUNNING}
@@ -250,24 +272,37 @@ class OptunaLedger:
             self._recover()
             rows = self._repeat_rows()
             begun = {origin(row) for row in rows}
-            waiting = {origin(row) for row in rows if row.state is TrialState.WAITING}
+            waiting = {origin(row): row for row in rows if row.state is TrialState.WAITING}
             free = [one for one in wanted if one.trial in waiting or one.trial not in begun]
             pack: list[TrialConfig] = []
+            most = size
             for config in free:
-                fits = not pack or config.repeat_of == pack[0].repeat_of
-                if fits and len(pack) < size and self._begin_repeat(config):
+                mine = self._most_repeats(config, waiting.get(config.trial), rows, size)
+                fits = not pack or (config.repeat_of, mine) == (pack[0].repeat_of, most)
+                if fits and len(pack) < mine and self._begin_repeat(config):
                     pack.append(config)
+                    most = mine
             numbers = {config.trial for config in wanted}
             left = [row for row in self._repeat_rows() if origin(row) in numbers]
             return pack if pack or self._runs_elsewhere(left) else None
+
+    def _most_repeats(
+        self, config: TrialConfig, waits: FrozenTrial | None, rows: list[FrozenTrial], size: int
+    ) -> int:
+        """How many repeats of a finalist may be in the pack of this one."""
+        if waits is not None:
+            return min(size, most_in_a_pack(waits, size))
+        (finalist,) = (row for row in self._rows() if row.number == config.repeat_of)
+        return memory_limit([*self._rows(), *rows], graph_of(finalist), size)
 
     @_patient
     def _begin_repeat(self, config: TrialConfig) -> bool:
         """Take the row of a repeat, adding it where there is none; False if another was faster."""
         if not any(origin(row) == config.trial for row in self._repeat_rows()):
             self._add_repeat(config)
+        assert self._repeats is not None
         return any(
-            self._take_repeat(row)
+            self._take_waiting(self._repeats, row)
             for row in self._repeat_rows()
             if origin(row) == config.trial and row.state is TrialState.WAITING
         )
@@ -287,16 +322,17 @@ class OptunaLedger:
         )
         self._repeats = repeats
 
-    def _take_repeat(self, row: FrozenTrial) -> bool:
-        assert self._repeats is not None
+    @_patient
+    def _take_waiting(self, study: optuna.Study, row: FrozenTrial) -> bool:
+        """Take a row of a study that waits; False if another was faster."""
         try:
             taken = self._storage.set_trial_state_values(row._trial_id, TrialState.RUNNING)
         except UpdateFinishedTrialError:
             return False
         if not taken:
             return False
-        self._lease(trial := optuna.Trial(self._repeats, row._trial_id))
-        if has_rival(row, self._repeat_rows()):
+        self._lease(trial := optuna.Trial(study, row._trial_id))
+        if has_rival(row, study.get_trials(deepcopy=False)):
             self._drop(trial)
             return False
         self._live[origin(row)] = trial
@@ -313,8 +349,8 @@ class OptunaLedger:
         self._tell(trial, state=TrialState.FAIL)
 
     @_patient
-    def _ask(self, fixed: dict[str, Any]) -> tuple[TrialConfig, dict[str, Any], bool] | None:
-        """One trial, with the parameters in `fixed` held, and whether it needs a pack of its own.
+    def _ask(self, fixed: dict[str, Any], size: int) -> "_Asked | None":
+        """One trial for a pack of `size`, with the parameters in `fixed` held.
 
         None if another machine was faster.
         """
@@ -327,13 +363,17 @@ class OptunaLedger:
             if config:
                 break
         assert config is not None
+        rows = self._rows()
+        row = rows[trial.number]
+        graph = graph_of(row)
+        if "config" in attrs:
+            # What was interrupted for another reason goes on alone: it may have been its fault.
+            most = min(size, most_in_a_pack(row, 1))
+        else:
+            most = 1 if "known_good" in attrs else memory_limit(rows, graph, size)
+        # The last that is done: from here on its lease is renewed.
         self._live[config.trial] = trial
-        graph = {
-            name: value
-            for name, value in trial.params.items()
-            if name.split(".")[0] in GRAPH_KNOBS
-        }
-        return config, graph, "config" in attrs or "known_good" in attrs
+        return _Asked(config, graph, most, again="config" in attrs)
 
     def _take_next(self, fixed: dict[str, Any]) -> tuple[optuna.Trial, dict[str, Any]] | None:
         """A row that waits or a new one, and what was known of it; None if it was one too many."""
@@ -555,18 +595,18 @@ class OptunaLedger:
                 raise
 
     @_patient
-    def fail(self, trials: Sequence[int], reason: str, *, again: bool) -> None:
-        """End trials whose worker broke; `again` when a machine died, not the program."""
+    def fail(self, trials: Sequence[int], fault: Fault, reason: str) -> None:
+        """End the trials of a worker that broke, or let them wait to be taken up again."""
         with self._lock:
-            for number in trials:
-                if number in self._live:
-                    self._fail(self._live[number], reason, again=again)
-                    del self._live[number]
+            mine = [number for number in trials if number in self._live]
+            for number in mine:
+                self._fail(self._live[number], fault, reason, members=len(mine))
+                del self._live[number]
 
-    def _fail(self, trial: optuna.Trial, reason: str, *, again: bool) -> None:
-        if again:
+    def _fail(self, trial: optuna.Trial, fault: Fault, reason: str, *, members: int) -> None:
+        if fault is not Fault.PROGRAM:
             row = self._storage.get_trial(trial._trial_id)
-            self._requeue(trial.study, row, reason)
+            self._requeue(trial.study, row, reason, **_blame(fault, members))
             return
         try:
             trial.set_user_attr("verdict", Kind.FAILED.value)
@@ -583,13 +623,19 @@ class OptunaLedger:
         """
         with self._lock, contextlib.suppress(*_DATABASE_ERRORS):
             for number in list(self._live):
-                self._fail(self._live.pop(number), "interrupted", again=True)
+                self._fail(self._live.pop(number), Fault.PLACE, "interrupted", members=1)
 
     def beat(self) -> None:
         """Renew the leases of what runs here, which may fail a few times in a row."""
-        with self._lock, contextlib.suppress(*_DATABASE_ERRORS):
-            for trial in list(self._live.values()):
-                self._storage.record_heartbeat(trial._trial_id)
+        try:
+            with self._lock:
+                for trial in list(self._live.values()):
+                    self._storage.record_heartbeat(trial._trial_id)
+        except _DATABASE_ERRORS as error:
+            self._note_outage(error)
+
+    def _note_outage(self, error: Exception) -> None:
+        self.trouble = str(_unreachable(self._spec, error))
 
     def spend(self, seconds: float) -> None:
         """Count time against `budget.hours`, which is of the study, not of one command."""
@@ -635,9 +681,11 @@ class OptunaLedger:
                     continue
                 if is_dead(row.user_attrs.get("owner", "")):
                     self._requeue(study, row, "its process died")
-            # On other machines only silence tells.
-            with _quiet():
-                fail_stale_trials(study)
+            # On other machines only silence tells; but while the database was away, none of them
+            # could say a word.
+            if not self.trouble and time.monotonic() > self._back + 2 * HEARTBEAT_SECONDS:
+                with _quiet():
+                    fail_stale_trials(study)
             self._mend_lineages(study)
 
     def _start_missing_beats(self, study: optuna.Study) -> None:
@@ -651,10 +699,17 @@ class OptunaLedger:
         for trial_id in silent:
             self._storage.record_heartbeat(trial_id)
 
-    def _requeue(self, study: optuna.Study, row: FrozenTrial, reason: str) -> None:
-        """End an interrupted row and let a WAITING row take over its trial."""
+    def _requeue(self, study: optuna.Study, row: FrozenTrial, reason: str, **why: int) -> None:
+        """End an interrupted row and let a WAITING row take over its trial.
+
+        Arguments:
+            study, row: Which.
+            reason: For people.
+            why: More of it, for `_succeed`; see `_blame`.
+        """
         try:
-            self._storage.set_trial_user_attr(row._trial_id, "interrupted", reason)
+            for key, value in {"interrupted": reason, **why}.items():
+                self._storage.set_trial_user_attr(row._trial_id, key, value)
             # What was passed over needs but the end that its process had no time to tell.
             end = TrialState.PRUNED if is_foretold(row) else TrialState.FAIL
             self._storage.set_trial_state_values(row._trial_id, end)
@@ -675,20 +730,25 @@ class OptunaLedger:
         """Add the row that goes on with an interrupted one.
 
         A trial that its interruptions never let finish an epoch may be what breaks its worker;
-        after `budget.retries` of them in a row it ends as failed.
+        after `budget.retries` of them in a row it ends as failed. Those of a pack do not count: it
+        is halved until each is alone.
         """
         attrs = row.user_attrs
         if "config" not in attrs:
             return
         epoch = attrs.get("epoch", 0)
-        idle = 0 if epoch > attrs.get("begun", 0) else attrs.get("idle", 0) + 1
+        members = attrs.get("members", 1)
+        blamed = attrs.get("idle", 0) + (members == 1)
+        idle = 0 if epoch > attrs.get("begun", 0) else blamed
+        pack = max(1, members // 2) if "members" in attrs else attrs.get("pack")
         kept = {
             "config": attrs["config"],
             "attempts": attrs.get("attempts", 1) + 1,
             "epoch": epoch,
             "begun": epoch,
             "idle": idle,
-        } | {key: value for key, value in attrs.items() if is_vector(key)}
+        } | ({"pack": pack} if pack else {})
+        kept |= {key: value for key, value in attrs.items() if is_vector(key)}
         # What a pruner of Optuna noted at its rungs; without it, the trial would be judged there
         # again by what it has become since.
         rungs = {key: value for key, value in row.system_attrs.items() if key.startswith(RUNG)}
@@ -715,6 +775,30 @@ class OptunaLedger:
             raise StudyError(
                 f"the last {len(self._faults)} trials all broke; the newest: {self._faults[-1]}"
             )
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A trial to run now.
+
+    Arguments:
+        config: What it is.
+        graph: Parameters that the others of its pack must have as well.
+        most: Trials that its pack may have.
+        again: Whether it was begun before.
+    """
+
+    config: TrialConfig
+    graph: dict[str, Any]
+    most: int
+    again: bool = False
+
+
+def _blame(fault: Fault, members: int) -> dict[str, int]:
+    """What a row that broke says of the pack it was in."""
+    if fault is Fault.PLACE:
+        return {}
+    return {"members": members, "out_of_memory": int(fault is Fault.MEMORY)}
 
 
 class _Suggest:

@@ -13,18 +13,23 @@ from typing import Any, Protocol
 
 from tune_vae.science.health import Kind
 from tune_vae.science.history import EpochReport
+from tune_vae.spec.study import GRAPH_KNOBS
 from tune_vae.spec.trial import TrialConfig
 
 __all__ = [
     "Row",
     "TrialRow",
     "firsts",
+    "graph_of",
     "has_rival",
+    "is_again",
     "is_constant_again",
     "is_foretold",
     "is_interrupted",
     "is_stillborn",
     "is_surplus",
+    "memory_limit",
+    "most_in_a_pack",
     "origin",
     "plain",
     "table",
@@ -86,6 +91,7 @@ class Row(Protocol):
     """What is read of `optuna.trial.FrozenTrial`."""
 
     number: int
+    params: dict[str, Any]
     user_attrs: dict[str, Any]
     datetime_start: datetime | None
     datetime_complete: datetime | None
@@ -135,6 +141,37 @@ def is_interrupted(row: Row) -> bool:
     broke = row.user_attrs.get("verdict") == Kind.FAILED.value
     ends_trial = broke or is_surplus(row) or is_stillborn(row)
     return row.state.name == "FAIL" and not ends_trial
+
+
+def is_again(row: Row) -> bool:
+    """Whether a row goes on with a trial that another had begun."""
+    return "config" in row.user_attrs
+
+
+def most_in_a_pack(row: Row, size: int) -> int:
+    """How many trials a pack may have that takes up a row which waits: those of one that broke
+    its worker, as by want of memory, go on in packs of half its size.
+
+    Arguments:
+        row: Which.
+        size: If its worker did not break.
+    """
+    return int(row.user_attrs.get("pack", size))
+
+
+def memory_limit(rows: Sequence[Row], graph: Mapping[str, Any], size: int) -> int:
+    """How many trials of a graph may be begun in one pack, after some that ran out of memory."""
+    lacked = [
+        int(row.user_attrs["members"]) // 2
+        for row in rows
+        if row.user_attrs.get("out_of_memory") and graph_of(row) == graph
+    ]
+    return max(1, min([size, *lacked]))
+
+
+def graph_of(row: Row) -> dict[str, Any]:
+    """The parameters that the trials of a pack have in common."""
+    return {name: value for name, value in row.params.items() if name.split(".")[0] in GRAPH_KNOBS}
 
 
 def has_rival(row: Row, rows: Sequence[Row]) -> bool:

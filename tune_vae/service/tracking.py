@@ -18,7 +18,7 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -26,8 +26,8 @@ from typing import TYPE_CHECKING, Any
 
 from tune_vae.errors import StorageError, masked
 from tune_vae.science.health import Kind, Verdict
-from tune_vae.science.history import EpochReport, Rollback
-from tune_vae.service.journey import TrialResult, history_of
+from tune_vae.science.history import EpochReport, History, Rollback
+from tune_vae.service.journey import TrialResult, describes, history_of
 from tune_vae.service.palette import COLOURS
 from tune_vae.service.phases import judged, markdown
 from tune_vae.service.views import LEADERBOARD, saved_views
@@ -134,10 +134,9 @@ class MlflowTracker:
         """Show how a trial ended, with its checkpoints."""
         self._jobs.put(lambda: self._conclude(result))
 
-    def fail(self, trials: Iterable[int], reason: str) -> None:
-        """Show that trials broke."""
-        for trial in trials:
-            self._jobs.put(lambda trial=trial: self._fail(trial, reason))  # type: ignore[misc]
+    def fail(self, config: TrialConfig, reason: str) -> None:
+        """Show that a trial broke, with the epochs that it came to."""
+        self._jobs.put(lambda: self._fail(config, reason))
 
     def mend(self, config: TrialConfig, end: Callable[[], _End | None]) -> None:
         """Complete the run of an ended trial if a kill left it open; only then call `end`."""
@@ -320,7 +319,7 @@ class MlflowTracker:
         run, kind = self._runs[result.trial], result.verdict.kind
         self._verdicts.setdefault(result.trial, {})[result.last.epoch] = result.verdict
         self._rollbacks[result.trial] = result.rollbacks
-        moment = int(time.time() * 1000)
+        moment = _moment(result.last)
         # A kill may have come after this and before the ledger knew.
         known = self._call(self._client.get_run, run).data.metrics
         metrics = [
@@ -357,29 +356,36 @@ class MlflowTracker:
                     save(checkpoint, file)
                     self._client.log_artifact(run, str(file), "checkpoints")
 
-    def _fail(self, trial: int, reason: str) -> None:
-        self._flush()
-        run = self._runs.get(trial)
-        if run is None or trial in self._ended:
+    def _fail(self, config: TrialConfig, reason: str) -> None:
+        trial = config.trial
+        if trial in self._ended:
             return
+        if trial not in self._runs or trial not in self._shown:
+            # Another process trained it, and may have shown nothing of it.
+            self._open(config)
+            self._recall(config)
+        self._flush()
+        run = self._runs[trial]
         self._call(self._client.set_tag, run, "state", Kind.FAILED.value)
         self._call(self._client.set_tag, run, "why", Kind.FAILED.value)
         self._call(self._client.set_tag, run, "verdict", reason[:5000])
-        self._recall(trial)
         note = self._note_of(trial, Verdict(Kind.FAILED, reason))
         self._call(self._client.set_tag, run, NOTE, note)
         self._call(self._client.set_terminated, run, "FAILED")
         self._ended.add(trial)
 
-    def _recall(self, trial: int) -> None:
-        """Judge anew what an earlier process saw of a trial."""
-        state = None if trial in self._verdicts else self._store.last(trial)
-        if state:
-            # One of another version may not be readable; then the page keeps its last word only.
-            with contextlib.suppress(ValueError):
-                history = history_of(TrialConfig.model_validate_json(state["config"]), state)
-                self._verdicts[trial] = judged(history, self._spec.health)
-                self._rollbacks[trial] = history.rollbacks
+    def _recall(self, config: TrialConfig) -> None:
+        """Judge anew what an earlier process saw of a trial, and show what it did not show."""
+        state = self._store.last(config.trial)
+        if state and describes(state["config"], config):
+            history = history_of(config, state)
+            self._rollbacks[config.trial] = history.rollbacks
+            self._log_all(history)
+
+    def _log_all(self, history: History) -> None:
+        verdicts = judged(history, self._spec.health)
+        for report in history:
+            self._log(report, verdicts[report.epoch])
 
     def _mend(self, config: TrialConfig, end: Callable[[], _End | None]) -> None:
         found = None if config.trial in self._ended else self._call(end)
@@ -388,9 +394,7 @@ class MlflowTracker:
         result, reports = found
         self._open(config)
         history = replace(history_of(config, None), rollbacks=result.rollbacks).extend(reports)
-        verdicts = judged(history, self._spec.health)
-        for report in reports:
-            self._log(report, verdicts[report.epoch])
+        self._log_all(history)
         self._conclude(result)
 
     def _tag(self, trial: int, key: str, value: str) -> None:
@@ -731,10 +735,19 @@ def _score(report: EpochReport) -> dict[str, float]:
     }
 
 
+def _moment(report: EpochReport) -> int:
+    """When an epoch ended, in MLflow's milliseconds.
+
+    Not the time of sending: MLflow leaves out a number that it has with the same step and time. So
+    an epoch that two processes send is shown once, whenever the request of the first arrives.
+    """
+    return int(1000 * (report.ended_at or time.time()))
+
+
 def _metrics(report: EpochReport) -> list[Any]:
     from mlflow.entities import Metric
 
-    moment = int(time.time() * 1000)
+    moment = _moment(report)
     pairs = {
         "val/bits_per_dim": report.bits_per_dim,
         "val/bits_per_dim_calibrated": report.bits_per_dim_calibrated,

@@ -443,6 +443,7 @@ class Trainer:
             lost_step=lost,
             spectral_peak=self._spectral_peak,
             rollbacks=len(self._rollbacks[member.trial]),
+            ended_at=time.time(),
             **_known(signs),
             **self._dear_scores(member),
         )

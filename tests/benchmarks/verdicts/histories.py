@@ -15,7 +15,7 @@ FILE = Path(__file__).parent / "histories.json.gz"
 
 Label = Literal["healthy", "marginal", "collapsed", "untrained", "diverged"]
 
-LEFT_OUT = ("trial", "epoch", "seconds")
+LEFT_OUT = ("trial", "epoch", "seconds", "ended_at")
 """Fields of a report that follow from its place or say nothing of the model."""
 
 

@@ -98,7 +98,7 @@ class Stage:
 
 def without_time(report: EpochReport) -> tuple[object, ...]:
     # As text, in which a NaN equals a NaN.
-    return tuple(repr(value) for value in astuple(replace(report, seconds=0.0)))
+    return tuple(repr(value) for value in astuple(replace(report, seconds=0.0, ended_at=0.0)))
 
 
 def same_weights(one: Stage, other: Stage, trial: int) -> bool:
