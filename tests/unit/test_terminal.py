@@ -453,9 +453,11 @@ class TestResults:
 
     def test_report_holds_conclusion_best_trials_and_every_reason(self) -> None:
         out = console()
-        terminal.report_text(out, results(*ROWS), spec())
+        study = spec()
+        terminal.report_text(out, results(*ROWS), study)
         shown = lines(out)
         assert shown[0].startswith("study tiny  6 of 30 trials ended")
+        assert shown[-1].endswith(f"Curves: tune-vae ui {study.file}")
         order = [
             next(i for i, line in enumerate(shown) if line.startswith(start))
             for start in (

@@ -251,17 +251,18 @@ def _samples(evidence: Evidence) -> Iterator[Finding]:
             f"{len(scored)} trials."
         )
     distance = nearest.appraisal["sample_distance"]
-    if nearest.trial == subject.trial:
+    own = subject.appraisal.get("sample_distance", math.inf)
+    if f"{own:.3g}" == f"{distance:.3g}":
         yield Finding(
             f"The samples of trial {subject.trial} are the nearest to real ones, too "
             f"({distance:.3g}).",
             beside,
         )
-    elif "sample_distance" in subject.appraisal:
+    elif math.isfinite(own):
         yield Finding(
             f"If samples are what you want, look at trial {nearest.trial}.",
             f"Its samples lie {distance:.3g} from real ones, those of trial {subject.trial} "
-            f"{subject.appraisal['sample_distance']:.3g}. {beside}".strip(),
+            f"{own:.3g}. {beside}".strip(),
         )
 
 

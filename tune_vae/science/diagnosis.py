@@ -28,9 +28,11 @@ from tune_vae.science.health import Limits
 __all__ = ["Cause", "Diagnosis", "Finding", "diagnose"]
 
 SILENT_NATS = Limits().rate_nats
+"""Below this the latents carry nothing, as in `health`."""
 FREE = 2e-3
 """A KL weight on the scale of sums below which the rate is hardly paid for."""
 LONG_CODE_NATS = 20.0
+"""A rate that says more of an image than which of its kind it is."""
 UNIT_GAUSSIAN = 0.5 * math.log(2 * math.pi)
 """Nats per value that a Gaussian of σ = 1 costs at least."""
 ABOVE_UNIT = 0.25
@@ -207,14 +209,14 @@ def _worse_since(val: Sequence[tuple[float, float]], train: dict[float, float]) 
 
 def _memorised(val: Sequence[tuple[float, float]], train: Sequence[tuple[float, float]]) -> str:
     """That most of the training went into what validation has nothing of, in words."""
-    level, begin, end = val[-1][1], train[0][0], train[-1][0]
+    level, begin, end = min(value for _, value in val), train[0][0], train[-1][0]
     epoch = next((at for at, value in train if value <= level), math.inf)
     gap = level - train[-1][1]
     if epoch - begin > EARLY * (end - begin) or gap < GAP * (train[0][1] - train[-1][1]):
         return ""
     return (
-        f"training had reached in epoch {epoch:g} what validation has at the end, and is ahead by "
-        f"{gap:.3g} now"
+        f"training had reached in epoch {epoch:g} what validation has at its best, and is "
+        f"ahead by {gap:.3g} now"
     )
 
 

@@ -42,7 +42,7 @@ def explosions(seen: Seen) -> Iterator[Finding]:
     falls = _largest_fall(seen)
     if stays:
         yield _data_scale(stays)
-    if falls < FAST_FALL and not stays:
+    if falls < FAST_FALL:
         yield _initialisation(f"{blown}, and it comes down by no more than {falls:.2g}× an epoch")
         yield _learning_rate(seen, blown)
     else:

@@ -9,9 +9,10 @@ import torch
 
 from tune_vae.data import Splits
 from tune_vae.science.history import OBJECTIVES, EpochReport
-from tune_vae.service.plain_torch import WEIGHTS_FILE, pictured, units_of
+from tune_vae.service.plain_torch import WEIGHTS_FILE, pictured, units_of, usage_of
 from tune_vae.service.rows import TrialRow
 from tune_vae.spec import components
+from tune_vae.spec.trial import TrialConfig
 
 __all__ = ["MEANINGS", "model_card"]
 
@@ -107,9 +108,7 @@ USE = """\
 ```python
 import model
 
-x = model.sample(16, seed=1)          # expected examples, {axes}
-mean, log_variance = model.encode(x)  # of their latents
-again = model.reconstruct(x)          # expected examples for those means
+{usage}
 ```
 
 {units}"""
@@ -136,14 +135,15 @@ def model_card(
     return CARD.format(
         study=config.study,
         trial=config.trial,
-        what=_what(data),
+        what=_what(data)
+        + (f", each told its class of {config.classes}" if config.classes else ""),
         latents=config.latent_dim,
         decoder=config.decoder,
         version=version("tune-vae"),
         picture="\n\n![64 samples from the prior](samples.png)" if pictures else "",
         kind=row.kind.replace("_", " ").capitalize(),
         reason=row.reason,
-        use=_use(data, obstacle),
+        use=_use(config, data, obstacle),
         files="\n".join(_files(obstacle, pictures=pictures)),
         weights=WEIGHTS_FILE,
         data=_reference(config.data),
@@ -166,14 +166,14 @@ def _what(data: Splits) -> str:
     return f"{size} images of {data.levels} levels" if data.levels else f"{size} counts"
 
 
-def _use(data: Splits, obstacle: str) -> str:
+def _use(config: TrialConfig, data: Splits, obstacle: str) -> str:
     if obstacle:
         return NO_USE.format(obstacle=obstacle)
     pictures = pictured(data.shape, data.levels)
     return USE.format(
         drawn="64 samples into `samples.png`" if pictures else "64 samples",
         torch=torch.__version__,
-        axes=f"[16, {', '.join(map(str, data.shape))}]",
+        usage=usage_of(config.shape, config.latent_dim, config.classes),
         units=units_of(data.levels),
     )
 

@@ -19,7 +19,7 @@ import math
 import operator
 import textwrap
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,15 @@ from tune_vae.science.likelihoods import Likelihood
 from tune_vae.science.vae import VAE
 from tune_vae.service import portable
 
-__all__ = ["WEIGHTS_FILE", "UntraceableError", "check", "pictured", "source_of", "units_of"]
+__all__ = [
+    "WEIGHTS_FILE",
+    "UntraceableError",
+    "check",
+    "pictured",
+    "source_of",
+    "units_of",
+    "usage_of",
+]
 
 WEIGHTS_FILE = "model.safetensors"
 TRACED_EXAMPLES = 3
@@ -71,7 +79,7 @@ TASKS = {
         "Means and log-variances of the latents of examples, [n, LATENTS] each.",
     ),
     "decode": _Task(
-        lambda vae, latent: vae.likelihood.mean(vae.decode(latent)),
+        lambda vae, latent, label=None: vae.likelihood.mean(vae.decode(latent, label_B=label)),
         ("latent",),
         "Expected examples for latents [n, LATENTS].",
     ),
@@ -85,15 +93,32 @@ TASKS = {
     ),
 }
 
+LABELLED = ("encode", "decode", "reconstruct")
+"""What a conditional model does with labels."""
+
+
+def _tasks(vae: VAE) -> dict[str, _Task]:
+    if not vae.classes:
+        return TASKS
+    return {
+        name: replace(
+            task,
+            inputs=(*task.inputs, "labels"),
+            says=f"{task.says[:-1]}; `labels`: the class of each.",
+        )
+        if name in LABELLED
+        else task
+        for name, task in TASKS.items()
+    }
+
+
 HEAD = '''\
 """{title}
 
     python model.py                       # {demo}
 
     import model
-    x = model.sample(16, seed=1)          # expected examples, [16, {axes}]
-    mean, log_variance = model.encode(x)  # of their latents, [16, {latents}] each
-    again = model.reconstruct(x)          # expected examples for those means
+{usage}
 
 {units}
 Needs torch and nothing else; runs on the CPU in float32. `encode`, `decode`, `reconstruct` and
@@ -106,14 +131,25 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-SHAPE, LATENTS, LEVELS = {shape}, {latents}, {levels}
+SHAPE, LATENTS, LEVELS, CLASSES = {shape}, {latents}, {levels}, {classes}
 aten = torch.ops.aten
 '''
 
+USAGE = """\
+x = model.sample(16, seed=1)          # expected examples, {axes}
+mean, log_variance = model.encode(x)  # of their latents, [16, {latents}] each
+again = model.reconstruct(x)          # expected examples for those means"""
+
+USAGE_LABELLED = """\
+labels = [0, 1] * 8                           # classes, from 0 to {last}
+x = model.sample(16, seed=1, labels=labels)   # expected examples, {axes}
+mean, log_variance = model.encode(x, labels)  # of their latents, [16, {latents}] each
+again = model.reconstruct(x, labels)          # expected examples for those means"""
+
 COMPOSED = '''\
-def reconstruct(x: Tensor) -> Tensor:
+def reconstruct({given}) -> Tensor:
     """{says}"""
-    return decode(encode(x)[0])
+    return decode(encode({names})[0]{labels})
 '''
 
 SAMPLE = '''\
@@ -125,6 +161,18 @@ def sample(count: int, seed: int = 0) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     normal = torch.randn(count, LATENTS, generator=generator)
     return decode(draw(normal, torch.rand(count, generator=generator)))
+'''
+
+SAMPLE_LABELLED = '''\
+WEIGHTS = read_weights(Path(__file__).with_name("{weights}"))
+
+
+def sample(count: int, seed: int = 0, labels: Tensor | list[int] | None = None) -> Tensor:
+    """Expected examples for latents that are drawn from the prior; by default of each class."""
+    generator = torch.Generator().manual_seed(seed)
+    normal = torch.randn(count, LATENTS, generator=generator)
+    latent = draw(normal, torch.rand(count, generator=generator))
+    return decode(latent, torch.arange(count) % CLASSES if labels is None else labels)
 '''
 
 MAIN = """\
@@ -145,33 +193,38 @@ def source_of(vae: VAE, title: str, *, levels: int | None) -> str:
         UntraceableError: What the model does depends on its input in more than numbers, or it
             uses operators that torch alone does not have.
     """
-    if vae.classes:
-        raise UntraceableError(
-            "it is a conditional model, and `model.py` has no labels to tell it"
-        )
     pictures = pictured(vae.shape, levels)
     borrowed: list[Callable[..., Any]] = [portable.read_weights]
+    borrowed += [portable.known_labels] if vae.classes else []
     borrowed += [portable.to_levels] if levels else []
     borrowed += [portable.save_png] if pictures else []
     demo = 'save_png(sample(64), "samples.png")' if pictures else "print(sample(64))"
     parts = [
         *map(inspect.getsource, borrowed),
-        SAMPLE.format(weights=WEIGHTS_FILE),
-        *(_function(vae, name, task, levels) for name, task in TASKS.items()),
+        (SAMPLE_LABELLED if vae.classes else SAMPLE).format(weights=WEIGHTS_FILE),
+        *(_function(vae, name, task, levels) for name, task in _tasks(vae).items()),
         MAIN.format(demo=demo),
     ]
     modules = [name for name in ("json", "operator", "struct", "zlib") if _uses(parts, name)]
     head = HEAD.format(
         title=title,
         demo="64 samples as samples.png" if pictures else "64 samples",
-        axes=", ".join(map(str, vae.shape)),
+        usage=textwrap.indent(usage_of(vae.shape, vae.latent_dim, vae.classes), " " * 4),
         units=units_of(levels),
         imports="\n".join(f"import {name}" for name in modules),
         shape=vae.shape,
         latents=vae.latent_dim,
         levels=levels,
+        classes=vae.classes,
     )
     return "\n\n".join([head, *parts])
+
+
+def usage_of(shape: tuple[int, int, int], latents: int, classes: int) -> str:
+    """How the module is used, in three lines of Python, or four with labels."""
+    text = USAGE_LABELLED if classes else USAGE
+    axes = ", ".join(map(str, (16, *shape)))
+    return text.format(axes=f"[{axes}]", latents=latents, last=classes - 1)
 
 
 def pictured(shape: tuple[int, int, int], levels: int | None) -> bool:
@@ -203,7 +256,7 @@ def check(file: Path, vae: VAE, *, levels: int | None) -> None:
     exec(code, module)
     for count in CHECKED_EXAMPLES:
         likely = _likely(vae, count, levels)
-        for name, task in TASKS.items():
+        for name, task in _tasks(vae).items():
             given = [likely[one] for one in task.inputs]
             mine = task.does(vae, *given)
             try:
@@ -269,14 +322,22 @@ def _likely(vae: VAE, count: int, levels: int | None) -> dict[str, Tensor]:
         "latent": vae.imagine(count),
         "normal": torch.randn(count, vae.latent_dim, generator=generator),
         "uniform": torch.rand(count, generator=generator),
+        "labels": torch.arange(count) % max(1, vae.classes),
     }
 
 
 def _function(vae: VAE, name: str, task: _Task, levels: int | None) -> str:
     """The text of a function: a trace, unless others say it all."""
     told = type(vae.likelihood).conditioned is not Likelihood.conditioned
+    given = ", ".join(
+        f"{one}: Tensor | list[int]" if one == "labels" else f"{one}: Tensor"
+        for one in task.inputs
+    )
     if name == "reconstruct" and not told:
-        return COMPOSED.format(says=task.says)
+        labels = ", labels" if "labels" in task.inputs else ""
+        return COMPOSED.format(
+            says=task.says, given=given, names=", ".join(task.inputs), labels=labels
+        )
     program = _traced(vae, task, levels)
     graph = program.graph
     for node in list(graph.nodes):
@@ -284,6 +345,8 @@ def _function(vae: VAE, name: str, task: _Task, levels: int | None) -> str:
             graph.erase_node(node)
     graph.eliminate_dead_code()
     names, body = _inputs(task, program), []
+    if "labels" in task.inputs:
+        body.append(f"labels = known_labels(labels, len({task.inputs[0]}), CLASSES)")
     for node in graph.nodes:
         if node.op == "call_function":
             body.append(f"{node.name} = {_call(node, names)}")
@@ -291,10 +354,13 @@ def _function(vae: VAE, name: str, task: _Task, levels: int | None) -> str:
             body.append(f"return {', '.join(_text(value, names) for value in node.args[0])}")
         elif node.op != "placeholder":
             raise UntraceableError(f"a part of it is no operator: {node.target}")
-    given = ", ".join(f"{one}: Tensor" for one in task.inputs)
     answer = "Tensor" if len(program.graph_signature.user_outputs) == 1 else "tuple[Tensor, ...]"
-    head = [f"def {name}({given}) -> {answer}:", f'    """{task.says}"""']
+    head = [f"def {name}({given}) -> {answer}:", textwrap.indent(_docstring(task.says), " " * 4)]
     return "\n".join([*head, *map(_wrapped, body)]) + "\n"
+
+
+def _docstring(says: str) -> str:
+    return textwrap.fill(f'"""{says}"""', width=95)
 
 
 def _wrapped(line: str) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-__all__ = ["read_weights", "save_png", "to_levels"]
+__all__ = ["known_labels", "read_weights", "save_png", "to_levels"]
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
@@ -26,6 +26,14 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         name: numbers[slice(*of["data_offsets"])].view(kinds[of["dtype"]]).reshape(of["shape"])
         for name, of in header.items()
     }
+
+
+def known_labels(labels: Tensor | list[int], count: int, classes: int) -> Tensor:
+    """The classes of so many examples, int64, from 0."""
+    label = torch.as_tensor(labels, dtype=torch.int64)
+    if label.shape != (count,) or bool(((label < 0) | (label >= classes)).any()):
+        raise ValueError(f"give {count} labels, each from 0 to {classes - 1}; got {labels}")
+    return label
 
 
 def to_levels(x: Tensor, levels: int) -> Tensor:

@@ -225,7 +225,7 @@ def report_text(out: Console, results: "StudyResults", spec: "StudySpec") -> Non
         "\n[dim]bits_per_dim: rate + distortion at beta = 1 on validation images, as probability "
         "of the quantised data, the same for every likelihood. samples: Fréchet distance of "
         "prior samples from held-out examples in their whitened principal space, another end than "
-        "bits. Curves: tune-vae ui {escape(spec.file)}[/]"
+        f"bits. Curves: tune-vae ui {escape(spec.file)}[/]"
     )
 
 

@@ -129,6 +129,26 @@ def test_overfitting_is_told_with_the_epoch_to_stop_at() -> None:
     assert first(replace(good, points=tuple(stuck))) is not Cause.OVERFITTING
 
 
+def test_mean_rate_counts_as_often_as_there_are_latents() -> None:
+    curve = replace(
+        course(lambda share: falling(share) / 784, rate=0.02), reduction=Reduction.MEAN
+    )
+    # Without validation, which `course` puts a whole nat beside training.
+    bare = replace(curve, points=tuple(replace(p, val_loss=None) for p in curve.points))
+    assert first(replace(bare, latents=16)) is Cause.HEALTHY
+    assert first(replace(bare, latents=4)) is Cause.COLLAPSE
+
+
+def test_validation_that_has_only_just_become_worse_is_not_overfitting() -> None:
+    good = course(falling)
+    for since, cause in ((36, Cause.OVERFITTING), (37, Cause.HEALTHY)):
+        worse = [
+            replace(p, val_loss=(p.val_loss or 0.0) + (30 if p.epoch > since else 0))
+            for p in good.points
+        ]
+        assert first(replace(good, points=tuple(worse))) is cause
+
+
 def test_gap_that_opens_early_is_overfitting_and_a_late_one_is_not() -> None:
     good = course(falling)
     # Validation stays where training is in epoch 8 of 40, or in epoch 20.

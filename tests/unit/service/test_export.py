@@ -15,8 +15,8 @@ import safetensors.torch
 import torch
 
 from tests.trials import trial_config
-from tune_vae import api
-from tune_vae.data import Splits
+from tune_vae import api, load_vae
+from tune_vae.data import Splits, Targets
 from tune_vae.errors import CheckpointError, ExportError, StorageError
 from tune_vae.service import export
 from tune_vae.service.rows import TrialRow
@@ -52,7 +52,8 @@ if given.endswith(".py"):
     import torch
 
     x = module["sample"](5, seed=3)
-    torch.save([x, *module["encode"](x), module["reconstruct"](x)], "answers.pt")
+    told = [[4, 3, 2, 1, 0]] if module["CLASSES"] else []
+    torch.save([x, *module["encode"](x, *told), module["reconstruct"](x, *told)], "answers.pt")
 else:
     __import__(given)
 """
@@ -231,6 +232,38 @@ def test_counts_have_no_picture(trial: Trained, tmp_path: Path) -> None:
     assert torch.allclose(x.flatten(1).sum(1), torch.tensor(50.0))
     # A reconstruction has as many counts as its example.
     assert torch.allclose(again.flatten(1).sum(1), torch.tensor(50.0))
+
+
+def test_conditional_model_is_told_labels_with_torch_alone(digits: Splits, tmp_path: Path) -> None:
+    assert digits.labels
+    few = {name: getattr(digits, name)[:64] for name in ("train", "validation", "test")}
+    labels = Targets(**{name: getattr(digits.labels, name)[:64] for name in few})
+    data = replace(digits, **few, labels=labels)
+    one = trained(trial_config(3, classes=10, epochs=1), data, tmp_path)
+    folder = tmp_path / "home"
+    assert not one.write(folder).obstacle
+    run = alone(folder / "model.py", folder=tmp_path)
+    assert run.returncode == 0, run.stderr
+    vae = load_vae(folder)
+    x, mean, log_variance, again = torch.load(tmp_path / "answers.pt", weights_only=True)
+    label = torch.tensor([4, 3, 2, 1, 0])
+    torch.testing.assert_close(x, vae.generate(5, seed=3), rtol=1e-5, atol=1e-5)
+    with torch.no_grad():
+        torch.testing.assert_close(
+            (mean, log_variance), vae.encode(x, label), rtol=1e-5, atol=1e-5
+        )
+    torch.testing.assert_close(again, vae.reconstruct(x, label), rtol=1e-5, atol=1e-5)
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    assert "each told its class of 10" in card
+    # What the card and the module tell to do does what they say.
+    for text in (
+        card.partition("```python\n")[2].partition("```")[0],
+        (folder / "model.py").read_text(),
+    ):
+        usage = text[text.index("labels = [0, 1] * 8") :].partition("\n\n")[0]
+        lines = "\n".join(line.strip() for line in usage.splitlines())
+        script = f"import model\n{lines}\nassert again.shape == x.shape == (16, 1, 8, 8)"
+        subprocess.run([sys.executable, "-c", script], cwd=folder, check=True, timeout=120)
 
 
 def test_model_that_cannot_be_traced_is_exported_without_its_module(

@@ -56,6 +56,7 @@ def model(
     sigma: Sigma | None = None,
     prior: Prior = STANDARD,
     shape: tuple[int, int, int] = SHAPE,
+    classes: int = 0,
 ) -> VAE:
     """A model in which nothing is as it was at the start, as if trained."""
     with torch.random.fork_rng(devices=[]):
@@ -67,6 +68,7 @@ def model(
             shape=shape,
             latent_dim=LATENTS,
             prior=prior,
+            classes=classes,
         )
         with torch.no_grad():
             for parameter in vae.parameters():
@@ -113,6 +115,55 @@ def compare(vae: VAE, folder: Path) -> None:
         assert close(module["reconstruct"](x), vae.reconstruct(x))
         assert close(module["sample"](count, seed=count), vae.generate(count, seed=count))
     assert not torch.equal(module["sample"](2, seed=0), module["sample"](2, seed=1))
+
+
+@pytest.mark.parametrize(
+    ("network", "likelihood", "prior"),
+    [
+        (MLP, Gaussian(), PRIORS[2]),
+        (CONV, BitwiseCategorical(), PRIORS[0]),
+        (MLP, Poisson(), PRIORS[0]),
+    ],
+    ids=repr,
+)
+@torch.no_grad()
+def test_source_of_a_conditional_model_takes_labels_as_the_model_does(
+    network: Network, likelihood: Likelihood, prior: Prior, tmp_path: Path
+) -> None:
+    vae = model(network, likelihood, prior=prior, classes=4)
+    module = loaded(written(vae, tmp_path))
+    check(tmp_path / "model.py", vae, levels=levels_of(vae))
+    for count in COUNTS:
+        x, latent = examples(vae, count), vae.imagine(count, seed=count)
+        label = torch.randint(4, (count,), generator=torch.Generator().manual_seed(count))
+        for mine, theirs in zip(module["encode"](x, label), vae.encode(x, label), strict=True):
+            assert close(mine, theirs)
+        expected = vae.likelihood.mean(vae.decode(latent, label_B=label))
+        assert close(module["decode"](latent, label), expected)
+        assert close(module["reconstruct"](x, label), vae.reconstruct(x, label))
+        told = label.tolist()
+        assert close(
+            module["sample"](count, seed=3, labels=told), vae.generate(count, seed=3, labels=told)
+        )
+        assert close(module["sample"](count, seed=3), vae.generate(count, seed=3))
+        other = (label + 1) % 4
+        assert not close(module["decode"](latent, other), expected)
+        assert not close(module["encode"](x, other)[0], module["encode"](x, label)[0])
+        assert not close(module["reconstruct"](x, other), vae.reconstruct(x, label))
+
+
+@pytest.mark.parametrize("labels", [[0], [0, 1, 2], [0, 4], [0, -1], [[0, 1]]])
+def test_labels_that_cannot_be_are_refused_by_the_module(
+    labels: list[int], tmp_path: Path
+) -> None:
+    module = loaded(written(model(classes=4), tmp_path))
+    for ask in (
+        lambda: module["sample"](2, labels=labels),
+        lambda: module["encode"](torch.zeros(2, *SHAPE), labels),
+        lambda: module["reconstruct"](torch.zeros(2, *SHAPE), labels),
+    ):
+        with pytest.raises(ValueError, match="give 2 labels, each from 0 to 3"):
+            ask()
 
 
 def fits(sigma: Sigma, likelihood: Likelihood) -> bool:
@@ -176,18 +227,23 @@ def test_no_prior_is_left_out() -> None:
 
 
 @pytest.mark.parametrize(
-    ("likelihood", "shape", "has"),
+    ("likelihood", "shape", "classes", "has"),
     [
-        (Gaussian(), (1, 8, 8), ["to_levels", "save_png"]),
-        (Categorical(levels=256), (2, 8, 8), ["to_levels"]),
-        (Poisson(), (30, 1, 1), []),
+        (Gaussian(), (1, 8, 8), 0, ["to_levels", "save_png"]),
+        (Gaussian(), (1, 8, 8), 3, ["to_levels", "save_png", "known_labels"]),
+        (Categorical(levels=256), (2, 8, 8), 0, ["to_levels"]),
+        (Poisson(), (30, 1, 1), 0, []),
     ],
     ids=repr,
 )
 def test_source_is_clean_and_imports_torch_and_the_standard_library_only(
-    likelihood: Likelihood, shape: tuple[int, int, int], has: list[str], tmp_path: Path
+    likelihood: Likelihood,
+    shape: tuple[int, int, int],
+    classes: int,
+    has: list[str],
+    tmp_path: Path,
 ) -> None:
-    file = written(model(likelihood=likelihood, shape=shape), tmp_path)
+    file = written(model(likelihood=likelihood, shape=shape, classes=classes), tmp_path)
     tree = ast.parse(file.read_text(encoding="utf-8"))
     modules = {
         alias.name
