@@ -25,7 +25,7 @@ import yaml
 from tests.fault.chaos import diary
 from tests.fault.chaos.counts import Counts, count
 from tests.fault.chaos.machines import KINDS, Machine
-from tests.searching import wait_until
+from tests.searching import may_be_another_host, wait_until
 from tests.servers import MlflowServer, Postgres, connect, running_bucket, running_postgres
 
 __all__ = ["Plan", "run"]
@@ -51,7 +51,7 @@ class Plan:
 
     seed: int = 0
     trials: int = 60
-    epochs: int = 20
+    epochs: int = 12
     pack: int = 1
     kills: int = 30
     restarts: int = 5
@@ -112,7 +112,12 @@ class Chaos:
     def _machine(self, name: str) -> Machine:
         study, seed = self._plan.study(self._diary), self._moments.getrandbits(32)
         return Machine(
-            self._folder, name, study, self._settings, random.Random(seed), host=_may_rename()
+            self._folder,
+            name,
+            study,
+            self._settings,
+            random.Random(seed),
+            host=may_be_another_host(),
         )
 
     def run(self) -> Counts:
@@ -197,12 +202,6 @@ class Chaos:
             machine.end()
         for thread in self._away:
             thread.join()
-
-
-def _may_rename() -> bool:
-    from tests.fault.test_elsewhere import may_be_another_host
-
-    return may_be_another_host()
 
 
 @contextlib.contextmanager
