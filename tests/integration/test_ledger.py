@@ -36,8 +36,9 @@ from tune_vae.science.history import EpochReport
 from tune_vae.service import databases
 from tune_vae.service import ledger as module
 from tune_vae.service.journey import Decision, Fault, TrialResult
-from tune_vae.service.ledger import OptunaLedger, plugin_problems, read_foretold, read_rows
+from tune_vae.service.ledger import OptunaLedger, read_foretold, read_rows
 from tune_vae.service.pareto_pruner import vectors_of
+from tune_vae.service.plugins import plugin_problems
 from tune_vae.service.remedy import remedy
 from tune_vae.service.results import StudyResults
 from tune_vae.service.rows import TrialRow
