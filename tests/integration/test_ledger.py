@@ -492,6 +492,30 @@ def test_same_seed_is_suggested_the_same_also_after_a_restart(
     assert c.name == other.name
 
 
+def test_interruptions_change_no_suggestion_of_a_sequential_search(
+    three_folders: list[Path],
+) -> None:
+    expected = suggestions(study(three_folders[0], budget={"trials": 14}), 14)
+    spec = study(three_folders[1], budget={"trials": 14})
+    seen = []
+    for number in range(14):
+        ledger = open_ledger(spec)
+        config = one(ledger.ask_pack(1))
+        # One is handed over, two lose their worker, of which one had begun.
+        if number in (2, 5, 11):
+            if number == 5:
+                train(ledger, config, epochs=1)
+            if number == 2:
+                ledger.release()
+            else:
+                ledger.fail([config.trial], Fault.PROCESS, "its worker died")
+            ledger = open_ledger(spec)
+            assert one(ledger.ask_pack(1)) == config
+        finish(ledger, config, begun=int(number == 5))
+        seen.append((config.beta_norm, config.lr))
+    assert seen == expected
+
+
 def test_any_seed_of_a_study_can_be_searched_with(folder: Path) -> None:
     spec = study(folder, train={"seed": 2**63 - 1}, budget={"trials": 2})
     assert search_all(spec) == [0, 1]

@@ -46,6 +46,7 @@ from tune_vae.service.rows import (
     is_again,
     is_constant_again,
     is_foretold,
+    is_heir,
     is_interrupted,
     is_stillborn,
     is_surplus,
@@ -365,8 +366,10 @@ class OptunaLedger:
 
     def _take_next(self, fixed: dict[str, Any]) -> tuple[optuna.Trial, dict[str, Any]] | None:
         """A row that waits or a new one, and what was known of it; None if it was one too many."""
-        # Rows that wait were not drawn yet.
-        drawn = sum(row.state is not TrialState.WAITING for row in self._rows())
+        # Rows that wait were not drawn yet, and those that go on with a trial never are: what is
+        # suggested is the same with and without interruptions.
+        rows = self._rows()
+        drawn = sum(row.state is not TrialState.WAITING and not is_heir(row) for row in rows)
         self._study.sampler = self._sampler(drawn, fixed)
         with quiet():
             trial = self._study.ask()
