@@ -240,6 +240,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name, value in vars(Plan()).items():
         parser.add_argument(f"--{name}", type=type(value), default=value)
     plan = Plan(**vars(parser.parse_args(arguments)))
+    # So that nothing is left running by who ends it in this way.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     counts, happened = run(plan)
     print(", ".join(f"{happened[kind]} × {kind}" for kind in (*WEIGHTS, *BREAKS)))
     print(counts)
