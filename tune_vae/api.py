@@ -697,7 +697,7 @@ def _rows(spec: StudySpec) -> list[TrialRow] | None:
 
 def _sound_data(spec: StudySpec) -> Splits:
     """The data of a study, which refuses what only data, libraries and models can reveal."""
-    from tune_vae.service.ledger import plugin_problems
+    from tune_vae.service.plugins import plugin_problems
 
     data = _images(spec)
     found = [*plugin_problems(spec), *faults(spec, data)]

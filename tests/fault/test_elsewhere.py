@@ -1,7 +1,5 @@
 """A machine dies, and another that shares nothing with it but the three stores goes on."""
 
-import os
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -9,8 +7,8 @@ import sqlalchemy
 from mlflow import MlflowClient
 
 from tests.fault.test_kill import SMALL
-from tests.searching import Workplace, kill, wait_until
-from tests.servers import Postgres, connect
+from tests.searching import Workplace, kill, may_be_another_host, wait_until
+from tests.servers import connect
 from tests.stores import MLFLOW_WARNINGS
 from tune_vae.service.ledger import read_rows
 from tune_vae.service.rows import TrialRow
@@ -19,25 +17,6 @@ from tune_vae.training.checkpoint import CheckpointStore
 pytestmark = [MLFLOW_WARNINGS, pytest.mark.slow]
 
 EPOCHS, TRIALS = 60, 6
-
-
-def may_be_another_host() -> bool:
-    try:
-        done = subprocess.run(["unshare", "--uts", "hostname", "other"], capture_output=True)
-    except OSError:
-        return False
-    return done.returncode == 0
-
-
-@pytest.fixture
-def settings(postgres: Postgres, bucket: str, mlflow_server: str) -> dict[str, str]:
-    """What another machine would have in its environment."""
-    aws = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
-    return aws | {
-        "TUNE_VAE_LEDGER": postgres.create("elsewhere"),
-        "TUNE_VAE_TRACKING": mlflow_server,
-        "TUNE_VAE_CHECKPOINTS": f"{bucket}/elsewhere",
-    }
 
 
 @pytest.mark.skipif(not may_be_another_host(), reason="this machine cannot pretend to be two")

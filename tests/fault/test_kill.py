@@ -3,6 +3,7 @@
 import os
 import random
 import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -199,6 +200,44 @@ def test_repeats_of_finalists_survive_kills_and_go_on_with_confirm(
     assert again.code == 0
     assert "start trial" not in again.output
     assert place.rows() == rows
+
+
+@pytest.mark.slow
+def test_search_that_a_scheduler_ends_and_one_that_a_person_ends_at_once_both_go_on(
+    tmp_path: Path, empty_mlflow: Path
+) -> None:
+    place = place_for(tmp_path, empty_mlflow, train={"epochs": 150}, budget={"trials": 3})
+
+    def searching(epochs: int) -> "subprocess.Popen[bytes]":
+        wanted = epochs + sum(place.epochs().values())
+        process = place.search()
+        wait_until(
+            lambda: sum(place.epochs().values()) >= wanted, what="some epochs", process=process
+        )
+        return process
+
+    process = searching(5)
+    process.send_signal(signal.SIGTERM)
+    ended = place.wait(process)
+    assert ended.code == 130, ended.output
+    assert "Traceback" not in ended.output
+    assert "Go on with: tune-vae search study.yaml" in ended.output
+    # Handed over, so that nobody needs to wait for a lease.
+    assert {row.state for row in place.rows()} == {"waiting"}
+    place.assert_nothing_is_left_running()
+
+    process = searching(5)
+    begin = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(30) == 130
+    assert time.monotonic() - begin < 5
+    wait_until(lambda: not place.processes(), seconds=30, what="all processes end")
+
+    ended = place.run("search", "study.yaml")
+    assert ended.code == 0, ended.output
+    assert all(row.finished and row.epoch == 150 for row in place.rows())
+    place.assert_shown_exactly_once()
 
 
 def repeat_epochs(place: Workplace) -> dict[int, int]:

@@ -6,8 +6,10 @@ import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
 
+import optuna
 import pytest
 import sqlalchemy
 from mlflow import MlflowClient
@@ -315,6 +317,43 @@ def test_beats_are_compared_in_one_time_zone(pg_ledger: str) -> None:
     with connect(pg_ledger) as connection:
         age = float(connection.exec_driver_sql(query).scalar_one())
     assert abs(age) < ledger.GRACE_SECONDS / 2
+
+
+@pytest.mark.parametrize("ahead", [-600, 600])
+def test_machine_whose_clock_is_minutes_off_takes_no_trial_and_loses_none(
+    pg_ledger: str, monkeypatch: pytest.MonkeyPatch, ahead: int
+) -> None:
+    """Beats are written and read by the clock of the database alone."""
+    spec = on(pg_ledger, f"clock{ahead}".replace("-", "behind"), budget={"trials": 2})
+    right = open_ledger(spec)
+    pack = right.ask_pack(1)
+    assert pack
+    (row,) = right._study.trials
+    right._storage.set_trial_user_attr(row._trial_id, "owner", "elsewhere 1 1")
+    with monkeypatch.context() as patch:
+        patch.setattr(optuna.storages._rdb.storage, "datetime", clock(ahead))
+        now = time.time
+        patch.setattr(time, "time", lambda: now() + ahead)
+        wrong = open_ledger(spec)
+        other = wrong.ask_pack(1)
+        assert other
+        assert other != pack
+        wrong._storage.set_trial_user_attr(row._trial_id + 1, "owner", "elsewhere 1 1")
+        wrong.beat()
+    right._recover()
+    assert right.ask_pack(1) == wrong.ask_pack(1) == []
+    finish(wrong, other[0])
+    finish(right, pack[0])
+    assert [row.attempts for row in read_rows(spec) or []] == [1, 1]
+
+
+def clock(ahead: int) -> type[datetime]:
+    class Clock(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> datetime:
+            return datetime.now(tz) + timedelta(seconds=ahead)
+
+    return Clock
 
 
 def test_study_is_shown_from_postgresql_and_is_none_before_it_began(pg_ledger: str) -> None:

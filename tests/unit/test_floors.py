@@ -1,6 +1,7 @@
 """Imports go down only, and each big library is imported in one place.
 
-The exception is Optuna: beside the ledger the pruner, which is a class for any Optuna user.
+The exception is Optuna: beside the ledger, what names its samplers and pruners, and a pruner of
+our own, which is a class for any Optuna user.
 
 | floor    | libraries                               | may import              |
 |----------|-----------------------------------------|-------------------------|
@@ -75,6 +76,7 @@ FLOORS = {
     "service/databases.py": Floor(SERVICE, frozenset({"sqlalchemy"})),
     "service/front.py": Floor(SERVICE),
     "service/pareto_pruner.py": Floor(SERVICE, frozenset({"optuna"})),
+    "service/plugins.py": Floor(SERVICE, frozenset({"optuna"})),
     "service/export.py": Floor(SERVICE, frozenset({"safetensors", "torch"})),
     "service/inception.py": Floor(SERVICE, frozenset({"torch"}), frozenset({"torch_fidelity"})),
     "service/palette.py": Floor(SERVICE),

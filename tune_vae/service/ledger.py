@@ -1,5 +1,4 @@
-"""The truth about a study, kept in Optuna's storage. Beside `pareto_pruner`, which any user of
-Optuna may take, this is the only file that imports Optuna.
+"""The truth about a study, kept in Optuna's storage.
 
 A trial's number is that of its first row. A row that was interrupted ends as FAIL, and a WAITING
 row takes over its parameters and its number; the two are one trial. Collapsed and diverged
@@ -14,15 +13,12 @@ without them.
 
 import contextlib
 import functools
-import hashlib
-import importlib
 import math
 import statistics
 import threading
 import time
-import warnings
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -32,7 +28,7 @@ from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.storages import RDBStorage, fail_stale_trials
 from optuna.trial import FrozenTrial, TrialState
 
-from tune_vae.errors import Problem, StorageError, StudyError, masked
+from tune_vae.errors import StorageError, StudyError, masked
 from tune_vae.science.collapse_point import CollapsePoints
 from tune_vae.science.health import Kind, Verdict
 from tune_vae.science.history import EpochReport
@@ -41,6 +37,7 @@ from tune_vae.service.foretold import foretold
 from tune_vae.service.journey import Decision, Fault, TrialResult
 from tune_vae.service.owner import is_dead, owner
 from tune_vae.service.pareto_pruner import ParetoPruner, is_vector, report_vector, vectors_of
+from tune_vae.service.plugins import pruner_of, quiet, sampler_of
 from tune_vae.service.rows import (
     TrialRow,
     firsts,
@@ -49,6 +46,7 @@ from tune_vae.service.rows import (
     is_again,
     is_constant_again,
     is_foretold,
+    is_heir,
     is_interrupted,
     is_stillborn,
     is_surplus,
@@ -60,18 +58,10 @@ from tune_vae.service.rows import (
     texts,
 )
 from tune_vae.spec.known_good import known_good
-from tune_vae.spec.source import nearest
 from tune_vae.spec.study import StudySpec
 from tune_vae.spec.trial import TrialConfig
 
-__all__ = [
-    "OptunaLedger",
-    "data_digest",
-    "plugin_problems",
-    "read_bounds",
-    "read_foretold",
-    "read_rows",
-]
+__all__ = ["OptunaLedger", "data_digest", "read_bounds", "read_foretold", "read_rows"]
 
 HEARTBEAT_SECONDS = 15
 GRACE_SECONDS = 90
@@ -377,10 +367,12 @@ class OptunaLedger:
 
     def _take_next(self, fixed: dict[str, Any]) -> tuple[optuna.Trial, dict[str, Any]] | None:
         """A row that waits or a new one, and what was known of it; None if it was one too many."""
-        # Rows that wait were not drawn yet.
-        drawn = sum(row.state is not TrialState.WAITING for row in self._rows())
+        # Rows that wait were not drawn yet, and those that go on with a trial never are: what is
+        # suggested is the same with and without interruptions.
+        rows = self._rows()
+        drawn = sum(row.state is not TrialState.WAITING and not is_heir(row) for row in rows)
         self._study.sampler = self._sampler(drawn, fixed)
-        with _quiet():
+        with quiet():
             trial = self._study.ask()
         self._lease(trial)
         rows = self._rows()
@@ -457,19 +449,11 @@ class OptunaLedger:
     def _sampler(self, rows: int, fixed: dict[str, Any]) -> optuna.samplers.BaseSampler:
         # A fresh sampler with a seed of (study, rows): one that were made again with the same
         # seed would suggest the same points again after a restart.
-        def made(of: str) -> optuna.samplers.BaseSampler:
-            # Four bytes are what NumPy's generator takes.
-            seed = hashlib.blake2b(of.encode(), digest_size=4).digest()
-            sampler: optuna.samplers.BaseSampler = _plugin(
-                optuna.samplers, "sampler", self._spec.sampler, seed=int.from_bytes(seed, "big")
-            )
-            return sampler
-
-        sampler = made(f"{self._spec.train.seed} {rows}")
+        sampler = sampler_of(self._spec, seed_of=f"{self._spec.train.seed} {rows}")
         if isinstance(sampler, optuna.samplers.GridSampler):
             # It notes points by their place in an order that the seed makes.
-            sampler = made(f"{self._spec.train.seed}")
-        with _quiet():
+            sampler = sampler_of(self._spec, seed_of=f"{self._spec.train.seed}")
+        with quiet():
             return optuna.samplers.PartialFixedSampler(fixed, sampler) if fixed else sampler
 
     def attempts(self, trials: Sequence[int]) -> dict[int, int]:
@@ -684,7 +668,7 @@ class OptunaLedger:
             # On other machines only silence tells; but while the database was away, none of them
             # could say a word.
             if not self.trouble and time.monotonic() > self._back + 2 * HEARTBEAT_SECONDS:
-                with _quiet():
+                with quiet():
                     fail_stale_trials(study)
             self._mend_lineages(study)
 
@@ -876,88 +860,6 @@ def _look(spec: StudySpec, at: Callable[[RDBStorage, optuna.Study], _T]) -> _T |
         raise _unreachable(spec, error) from None
 
 
-def plugin_problems(spec: StudySpec) -> list[Problem]:
-    """What is wrong with a study's sampler and pruner."""
-    found = []
-    for kind, package, ref in (
-        ("sampler", optuna.samplers, spec.sampler),
-        ("pruner", optuna.pruners, spec.pruner),
-    ):
-        try:
-            _plugin(package, kind, ref)
-        except (TypeError, ValueError, ImportError, AttributeError) as error:
-            ((name, arguments),) = ref.items()
-            known = [n for n in package.__all__ if n.lower().endswith(kind) and n[:4] != "Base"]
-            known += _OURS if kind == "pruner" else []
-            if name not in known and ":" not in name:
-                problem = Problem(f"unknown {kind} `{name}`", (kind,), nearest(name, known))
-            else:
-                problem = Problem(
-                    f"{kind} `{name}` cannot be made with {arguments}: {error}",
-                    (kind,),
-                    f"its arguments: https://optuna.readthedocs.io ({kind}s)",
-                )
-            found.append(problem)
-    return found or _unfit_pruner(spec)
-
-
-def _unfit_pruner(spec: StudySpec) -> list[Problem]:
-    """A pruner that ranks by one value in a study of two objectives, or the reverse."""
-    two, pruner = len(spec.objective) > 1, _plugin(optuna.pruners, "pruner", spec.pruner)
-    if isinstance(pruner, optuna.pruners.NopPruner) or isinstance(pruner, ParetoPruner) == two:
-        return []
-    name = next(iter(spec.pruner))
-    if name not in optuna.pruners.__all__ and name not in _OURS:
-        # By import path: what it can rank is known to whoever wrote it.
-        return []
-    if two:
-        return [
-            Problem(
-                f"pruner `{name}` ranks by one value, and this study has two objectives",
-                ("pruner",),
-                "use `ParetoPruner`, which no `pruner` means as well; `NopPruner` stops nothing",
-            )
-        ]
-    return [
-        Problem(
-            f"pruner `{name}` is for two objectives, and this study has one",
-            ("pruner",),
-            "use `SuccessiveHalvingPruner`, which does the same for one value",
-        )
-    ]
-
-
-_OURS = {"ParetoPruner": ParetoPruner}
-"""Pruners that a study file names as it names Optuna's."""
-
-
-def _plugin(package: Any, kind: str, ref: dict[str, Any], **extra: Any) -> Any:
-    """A sampler or pruner of Optuna by name, or of one's own by import path."""
-    ((name, arguments),) = ref.items()
-    if ":" in name:
-        module, _, attribute = name.partition(":")
-        made = getattr(importlib.import_module(module), attribute)
-    else:
-        made = _OURS[name] if kind == "pruner" and name in _OURS else getattr(package, name)
-    contract = {"sampler": optuna.samplers.BaseSampler, "pruner": optuna.pruners.BasePruner}[kind]
-    # Before it is called: `os:system` is an import path as well.
-    if not (isinstance(made, type) and issubclass(made, contract)):
-        raise ValueError(f"it is not a subclass of optuna's {contract.__name__}")
-    inner = {
-        key: _plugin(package, kind, value)
-        if isinstance(value, dict) and kind == "pruner"
-        else value
-        for key, value in arguments.items()
-    }
-    with _quiet():
-        try:
-            return made(**(extra | inner))
-        except TypeError:
-            if not extra:
-                raise
-            return made(**inner)
-
-
 def _open(spec: StudySpec) -> tuple[RDBStorage, optuna.Study]:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     url = spec.storage.ledger
@@ -972,7 +874,7 @@ def _open(spec: StudySpec) -> tuple[RDBStorage, optuna.Study]:
                 study_name=spec.name,
                 load_if_exists=True,
                 directions=["minimize"] * len(spec.objective),
-                pruner=_plugin(optuna.pruners, "pruner", spec.pruner),
+                pruner=pruner_of(spec),
             )
         except _DATABASE_ERRORS as error:
             failure = error
@@ -1003,7 +905,7 @@ def _repeats_of(
 
 
 def _storage(url: str) -> RDBStorage:
-    with _quiet():
+    with quiet():
         storage = RDBStorage(
             url,
             engine_kwargs={
@@ -1017,18 +919,6 @@ def _storage(url: str) -> RDBStorage:
     # Servers count connections, and Optuna closes none.
     weakref.finalize(storage, storage.engine.dispose)
     return storage
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Without Optuna's warnings.
-
-    Heartbeats are experimental and are said not to work with ask and tell; they do, when
-    `record_heartbeat` and `fail_stale_trials` are called as is done here.
-    """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
 
 
 def _unreachable(spec: StudySpec, error: Exception) -> StorageError:

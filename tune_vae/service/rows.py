@@ -25,6 +25,7 @@ __all__ = [
     "is_again",
     "is_constant_again",
     "is_foretold",
+    "is_heir",
     "is_interrupted",
     "is_stillborn",
     "is_surplus",
@@ -146,6 +147,11 @@ def is_interrupted(row: Row) -> bool:
 def is_again(row: Row) -> bool:
     """Whether a row goes on with a trial that another had begun."""
     return "config" in row.user_attrs
+
+
+def is_heir(row: Row) -> bool:
+    """Whether a row was added to go on with an interrupted one."""
+    return "attempts" in row.user_attrs
 
 
 def most_in_a_pack(row: Row, size: int) -> int:

@@ -25,7 +25,7 @@ import yaml
 from tests.fault.chaos import diary
 from tests.fault.chaos.counts import Counts, count
 from tests.fault.chaos.machines import KINDS, Machine
-from tests.searching import wait_until
+from tests.searching import may_be_another_host, wait_until
 from tests.servers import MlflowServer, Postgres, connect, running_bucket, running_postgres
 
 __all__ = ["Plan", "run"]
@@ -51,7 +51,7 @@ class Plan:
 
     seed: int = 0
     trials: int = 60
-    epochs: int = 20
+    epochs: int = 12
     pack: int = 1
     kills: int = 30
     restarts: int = 5
@@ -112,7 +112,12 @@ class Chaos:
     def _machine(self, name: str) -> Machine:
         study, seed = self._plan.study(self._diary), self._moments.getrandbits(32)
         return Machine(
-            self._folder, name, study, self._settings, random.Random(seed), host=_may_rename()
+            self._folder,
+            name,
+            study,
+            self._settings,
+            random.Random(seed),
+            host=may_be_another_host(),
         )
 
     def run(self) -> Counts:
@@ -199,12 +204,6 @@ class Chaos:
             thread.join()
 
 
-def _may_rename() -> bool:
-    from tests.fault.test_elsewhere import may_be_another_host
-
-    return may_be_another_host()
-
-
 @contextlib.contextmanager
 def _stage(plan: Plan) -> Iterator[Chaos]:
     folder = Path(tempfile.mkdtemp(prefix="chaos-", dir="/var/tmp"))
@@ -241,6 +240,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name, value in vars(Plan()).items():
         parser.add_argument(f"--{name}", type=type(value), default=value)
     plan = Plan(**vars(parser.parse_args(arguments)))
+    # So that nothing is left running by who ends it in this way.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     counts, happened = run(plan)
     print(", ".join(f"{happened[kind]} × {kind}" for kind in (*WEIGHTS, *BREAKS)))
     print(counts)

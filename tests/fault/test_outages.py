@@ -1,0 +1,161 @@
+"""Stores that are away for a while, and a machine that sleeps: the study goes on."""
+
+import os
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.fault.chaos import diary
+from tests.fault.chaos.counts import count
+from tests.fault.test_kill import SMALL, place_for
+from tests.searching import Workplace, kill, may_be_another_host, wait_until
+from tests.servers import MlflowServer, Postgres
+from tests.stores import MLFLOW_WARNINGS
+from tune_vae.service.ledger import GRACE_SECONDS, read_rows
+from tune_vae.service.rows import TrialRow
+from tune_vae.training.checkpoint import CheckpointStore
+
+pytestmark = [MLFLOW_WARNINGS, pytest.mark.slow]
+
+
+def rows_of(place: Workplace) -> list[TrialRow]:
+    return read_rows(place.spec) or []
+
+
+def test_database_that_is_away_for_two_minutes_costs_no_trial_an_attempt(
+    tmp_path: Path, empty_mlflow: Path, postgres: Postgres
+) -> None:
+    # Longer than a busy machine takes to look.
+    place = place_for(tmp_path, empty_mlflow, train={"epochs": 300}, budget={"trials": 3})
+    place = Workplace(place.folder, {"TUNE_VAE_LEDGER": postgres.create("away")})
+    process = place.search()
+    try:
+        wait_until(
+            lambda: any(5 <= row.epoch < 250 for row in rows_of(place)),
+            what="a trial under way",
+            process=process,
+        )
+        postgres.stop()
+        try:
+            time.sleep(GRACE_SECONDS + 35)
+        finally:
+            postgres.start()
+    except BaseException:
+        kill(process)
+        raise
+    ended = place.wait(process)
+    assert ended.code == 0, ended.output
+    assert "Traceback" not in ended.output
+    assert "waiting: cannot open the ledger" in ended.output
+    rows = rows_of(place)
+    assert len(rows) == 3
+    assert all(row.finished and row.epoch == 300 and row.attempts == 1 for row in rows)
+    place.assert_shown_exactly_once()
+
+
+def test_epochs_of_trials_that_ended_while_mlflow_was_away_are_sent_later_in_order_and_once(
+    tmp_path: Path, empty_mlflow: Path
+) -> None:
+    (tmp_path / "server").mkdir()
+    shutil.copy(empty_mlflow, tmp_path / "server" / "mlflow.db")
+    server = MlflowServer(tmp_path / "server")
+    place = Workplace(tmp_path / "here", {"TUNE_VAE_TRACKING": server.url})
+    place.write(SMALL, train={"epochs": 20}, budget={"trials": 3})
+    process = place.search()
+    try:
+        wait_until(
+            lambda: place.count("state = 'COMPLETE'") == 3, what="all trials end", process=process
+        )
+        wait_until(lambda: "waiting: MLflow" in place.output, what="it says so", seconds=20)
+    finally:
+        # What waited in memory to be sent is gone; the checkpoints have it.
+        kill(process)
+    before = place.rows()
+    try:
+        server.start()
+        ended = place.run("search", "study.yaml")
+        assert ended.code == 0, ended.output
+        assert "start trial" not in ended.output
+        assert place.rows() == before
+        runs = place.runs()
+        assert [int(run.data.tags["tune_vae.trial"]) for run in runs] == [0, 1, 2]
+        for run in runs:
+            assert run.info.status == "FINISHED"
+            history = place.client.get_metric_history(run.info.run_id, "val/bits_per_dim")
+            assert [metric.step for metric in history] == list(range(1, 21))
+            moments = [metric.timestamp for metric in history]
+            # When each epoch was, and not when it was sent.
+            assert moments == sorted(set(moments))
+            files = [file.path for file in place.client.list_artifacts(run.info.run_id)]
+            assert files == ["checkpoints"]
+    finally:
+        server.stop()
+
+
+@pytest.mark.skipif(not may_be_another_host(), reason="this machine cannot pretend to be two")
+def test_two_machines_run_each_of_forty_trials_once_though_one_sleeps_beyond_its_leases(
+    tmp_path: Path, settings: dict[str, str]
+) -> None:
+    notes = tmp_path / "diary.txt"
+    here, there = (
+        Workplace(tmp_path / name, settings, name).write(
+            SMALL,
+            train={"epochs": 8},
+            budget={"trials": 40, "concurrency": 2},
+        )
+        for name in ("here", "there")
+    )
+    for place in (here, there):
+        text = place.file.read_text().replace(
+            "network:\n  mlp:\n    hidden:\n    - 32\n",
+            f"network: {{'diary:Noted': {{file: {notes}}}}}\n",
+        )
+        place.file.write_text(text)
+        shutil.copy(diary.__file__, place.folder / "diary.py")
+    started = [place.search() for place in (here, there)]
+    try:
+        wait_until(
+            lambda: (
+                len([row for row in rows_of(here) if row.ended]) >= 6
+                and any(row.owner == "here" and 2 <= row.epoch <= 6 for row in rows_of(here))
+            ),
+            what="both search",
+        )
+        asleep = [*here.processes(), started[0].pid]
+        for pid in asleep:
+            os.kill(pid, signal.SIGSTOP)
+        lost = {row.trial for row in rows_of(here) if row.owner == "here" and not row.ended}
+        assert lost
+        assert there.wait(started[1]).code == 0, there.output
+        before, files = rows_of(there), contents(settings)
+        assert len(before) == 40
+        assert all(row.ended for row in before)
+        assert any(row.trial in lost and row.attempts == 2 for row in before)
+        for pid in asleep:
+            os.kill(pid, signal.SIGCONT)
+        # It may take its own Ray for dead, which it then says.
+        assert here.wait(started[0]).code in (0, 4), here.output
+        assert "Traceback" not in here.output
+    finally:
+        for process in started:
+            kill(process)
+    assert rows_of(there) == before
+    assert contents(settings) == files
+    assert here.run("search", "study.yaml").code == 0
+    assert rows_of(there) == before
+    steps = len(there.spec.dataset().load().train) // 64
+    counts = count(there, diary.read(str(notes)), steps)
+    assert counts.flawless, counts
+    assert counts.ended == 40
+
+
+def contents(settings: dict[str, str]) -> dict[str, bytes]:
+    """Every checkpoint there is."""
+    store = CheckpointStore(settings["TUNE_VAE_CHECKPOINTS"], "small")
+    import fsspec
+
+    files = fsspec.filesystem("s3", use_listings_cache=False)
+    return {name: files.cat_file(name) for name in files.find(store.folder)}
