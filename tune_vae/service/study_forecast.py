@@ -187,7 +187,10 @@ class StudyForecast:
                 "values: the smaller directions are not known, and all is forecast too well."
             )
         if self.curves:
-            yield "A deeper network tells the same error with fewer nats; the end is the same."
+            yield (
+                "A deeper network falls silent at the same place, and below it has less error for "
+                "more nats: on digits and Fashion-MNIST 0.7 to 1.9 times the forecast rate."
+            )
 
     @property
     def curves(self) -> dict[int, DecoderForecast]:
