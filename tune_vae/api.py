@@ -389,6 +389,8 @@ def report(spec: StudySpec, to: Path | None = None) -> tuple["Written", str]:
     except DataError:
         # They may lie on another machine; all else can be shown.
         data = None
+    if data is not None:
+        evidence = replace(evidence, forecast=forecast_of(spec, data))
     folder = to or _beside_checkpoints(spec) / "reports" / spec.name
     written = write(evidence, data, folder)
     return written, attach_report(spec, [written.page, *written.pictures], written.summary)
