@@ -1,13 +1,14 @@
 """What the forecast says of trainings before they are run, against what they came to.
 
 The trainings are the stored ones of `tests.benchmarks.verdicts`: those with a Gaussian of one
-scale and a learning rate that somebody would ask for. None is run here; half a minute.
+scale and a learning rate that somebody would ask for. None is run here.
 
 python -m tests.benchmarks.forecast --root FOLDER_OF_FASHION_MNIST
 """
 
 import argparse
 import math
+import random
 import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -23,7 +24,9 @@ from tune_vae.science.forecast import LinearForecast, Outlook
 from tune_vae.science.likelihoods.gaussian import Gaussian
 from tune_vae.science.sigmas.fixed import Fixed
 from tune_vae.science.spectrum import Spectrum, spectrum
+from tune_vae.service.study_forecast import LEAST, MOST
 
+TRIALS = 15
 USUAL_LR = (3e-4, 1e-2)
 DEAD_NATS = 0.1
 """The rate below which the verdicts call a trial collapsed."""
@@ -61,6 +64,7 @@ class Compared:
     kind: tuple[str, str, str]
     ratio: float
     forecast: Outlook
+    bounds: tuple[float, float]
 
     @property
     def alive(self) -> bool:
@@ -88,7 +92,18 @@ def compared(known: dict[str, Known]) -> list[Compared]:
         linear = LinearForecast(facts.spectrum, plan.latents, facts.levels, facts.edge)
         fixed = plan.sigma.sigma if isinstance(plan.sigma, Fixed) else None
         names = (type(part).__name__.lower() for part in (plan.network, plan.sigma))
-        found.append(Compared(run, (plan.data, *names), beta / point, linear.at(beta, fixed)))  # type: ignore[arg-type]
+        data, network, sigma = (plan.data, *names)
+        norm = run.beta_norm / beta
+        calibrated = 1.0 if fixed is None else linear.beta(linear.at(1.0), fixed)
+        found.append(
+            Compared(
+                run,
+                (data, network, sigma),
+                beta / point,
+                linear.at(beta, fixed),
+                (LEAST * calibrated * norm, MOST * point * norm),
+            )
+        )
     return sorted(found, key=lambda one: (one.kind, one.ratio))
 
 
@@ -136,6 +151,34 @@ def contradictions(found: Sequence[Compared], factor: float = 1.5) -> Iterator[s
         )
 
 
+def searches(found: Sequence[Compared], *, seeds: int = 2000) -> Iterator[str]:
+    """Lines of Markdown: random searches that draw from the stored trainings on digits.
+
+    Their beta_norm was drawn from six decades, 1e-4 to 100; those within the proposed bounds are
+    what `auto` would have drawn.
+    """
+    wide = [one for one in found if one.kind[0] == "digits" and " edge" not in one.run.name]
+    low, high = (f(one.bounds[end] for one in wide) for end, f in ((0, min), (1, max)))
+    auto = [one for one in wide if low <= one.run.beta_norm <= high]
+    yield f"Digits, random search of {TRIALS} trials, {seeds} times; auto: {low:.2g} … {high:.2g}"
+    yield ""
+    yield "| beta_norm | trainings | collapsed | best after a third | best at the end |"
+    yield "|---|--:|--:|--:|--:|"
+    for name, pool in (("1e-4 … 100", wide), ("auto", auto)):
+        dice = random.Random(0)
+        drawn = [dice.choices(pool, k=TRIALS) for _ in range(seeds)]
+        bests = [
+            statistics.fmean(min(map(_bits, trials[:end])) for trials in drawn)
+            for end in (TRIALS // 3, TRIALS)
+        ]
+        dead = sum(not one.alive for one in pool) / len(pool)
+        yield f"| {name} | {len(pool)} | {dead:.0%} | {bests[0]:.3f} | {bests[1]:.3f} |"
+
+
+def _bits(one: Compared) -> float:
+    return one.run.history.last.bits_per_dim_calibrated
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -143,7 +186,7 @@ def main() -> None:
     parser.add_argument("--root", required=True, help="folder of the files of Fashion-MNIST")
     data = {"digits": Digits().load(), "fashion": fashion_mnist(parser.parse_args().root)}
     found = compared({name: Known.of(splits) for name, splits in data.items()})
-    print("\n".join([*summary(found), "", *contradictions(found)]))
+    print("\n".join([*summary(found), "", *contradictions(found), "", *searches(found)]))
 
 
 if __name__ == "__main__":
