@@ -192,8 +192,10 @@ def forecast(spec: StudySpec, to: Path | None = None) -> tuple[StudyForecast, Pa
 
 def forecast_of(spec: StudySpec, data: Splits) -> StudyForecast:
     """The same of data that are at hand, and without a chart."""
-    # From everywhere, because they may be sorted.
-    x_nCHW = data.train[:: math.ceil(len(data.train) / FORECAST_EXAMPLES)]
+    points = _collapse_points(spec, data)
+    # From everywhere, because they may be sorted; a few, where no decoder has a forecast.
+    most = FORECAST_EXAMPLES if points else 100
+    x_nCHW = data.train[:: math.ceil(len(data.train) / most)]
     latents = max(int(size) for size in spec.knobs["latent_dim"].examples())
 
     def batches() -> Iterator[Tensor]:
@@ -203,7 +205,6 @@ def forecast_of(spec: StudySpec, data: Splits) -> StudyForecast:
                 progress.advance(len(x_nCHW[start : start + 512]))
 
     found = spectrum(batches(), max(latents, FORECAST_DIRECTIONS))
-    points = _collapse_points(spec, data)
     at_ends = (x_nCHW == 0) | (x_nCHW == (data.levels or 0) - 1)
     edge, configs = int(at_ends.sum()) / x_nCHW.numel(), _models(spec, data)
     return StudyForecast.of(spec.name, spec.knobs["beta_norm"], configs, points, found, edge)
