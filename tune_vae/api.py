@@ -196,8 +196,10 @@ def forecast(spec: StudySpec, to: Path | None = None) -> tuple[StudyForecast, Pa
 
 def forecast_of(spec: StudySpec, data: Splits) -> StudyForecast:
     """The same of data that are at hand, and without a chart."""
-    # From everywhere, because they may be sorted.
-    x_nCHW = data.train[:: math.ceil(len(data.train) / FORECAST_EXAMPLES)]
+    points = _collapse_points(spec, data)
+    # From everywhere, because they may be sorted; a few, where no decoder has a forecast.
+    most = FORECAST_EXAMPLES if points else 100
+    x_nCHW = data.train[:: math.ceil(len(data.train) / most)]
     latents = max(int(size) for size in spec.knobs["latent_dim"].examples())
 
     def batches() -> Iterator[Tensor]:
@@ -207,7 +209,6 @@ def forecast_of(spec: StudySpec, data: Splits) -> StudyForecast:
                 progress.advance(len(x_nCHW[start : start + 512]))
 
     found = spectrum(batches(), max(latents, FORECAST_DIRECTIONS))
-    points = _collapse_points(spec, data)
     at_ends = (x_nCHW == 0) | (x_nCHW == (data.levels or 0) - 1)
     edge, configs = int(at_ends.sum()) / x_nCHW.numel(), _models(spec, data)
     return StudyForecast.of(spec.name, spec.knobs["beta_norm"], configs, points, found, edge)
@@ -393,6 +394,8 @@ def report(spec: StudySpec, to: Path | None = None) -> tuple["Written", str]:
     except DataError:
         # They may lie on another machine; all else can be shown.
         data = None
+    if data is not None:
+        evidence = replace(evidence, forecast=forecast_of(spec, data))
     folder = to or _beside_checkpoints(spec) / "reports" / spec.name
     written = write(evidence, data, folder)
     return written, attach_report(spec, [written.page, *written.pictures], written.summary)

@@ -1,245 +1,192 @@
 """What the forecast says of trainings before they are run, against what they came to.
 
-python -m tests.benchmarks.forecast                       # the tables, from the stored trainings
-python -m tests.benchmarks.forecast --run --root FOLDER   # first train those that are missing
+The trainings are the stored ones of `tests.benchmarks.verdicts`: those with a Gaussian of one
+scale and a learning rate that somebody would ask for. None is run here.
+
+python -m tests.benchmarks.forecast --root FOLDER_OF_FASHION_MNIST
 """
 
 import argparse
-import json
 import math
+import random
 import statistics
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 
-import torch
-
+from tests.benchmarks.verdicts.foretold import PLAN_OF
+from tests.benchmarks.verdicts.histories import Run, load
+from tests.benchmarks.verdicts.make_histories import fashion_mnist
 from tune_vae.data import Splits, scale
 from tune_vae.data.datasets.digits import Digits
-from tune_vae.data.datasets.fashion_mnist import FashionMnist
-from tune_vae.science.collapse_point import EXAMPLES, collapse_points
+from tune_vae.science.collapse_point import EXAMPLES, CollapsePoints, collapse_points
+from tune_vae.science.elbo import beta_from_norm
 from tune_vae.science.forecast import LinearForecast, Outlook
 from tune_vae.science.likelihoods.gaussian import Gaussian
-from tune_vae.science.networks import Network
-from tune_vae.science.networks.conv import Conv
-from tune_vae.science.networks.mlp import Mlp
-from tune_vae.science.schedules.constant import Constant
-from tune_vae.science.sigmas import Sigma
 from tune_vae.science.sigmas.fixed import Fixed
-from tune_vae.science.sigmas.optimal import Optimal
-from tune_vae.science.sigmas.shared import Shared
-from tune_vae.science.spectrum import spectrum
-from tune_vae.training.trainer import Member, Trainer
+from tune_vae.science.spectrum import Spectrum, spectrum
+from tune_vae.service.study_forecast import LEAST, MOST
 
-FILE = Path(__file__).with_name("forecast.jsonl")
-RATIOS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.33, 0.5, 0.67, 0.8, 0.95, 1.1, 1.5, 2.0)
-"""KL weights in units of the collapse point; all of one decoder are trained as one pack."""
+TRIALS = 15
+USUAL_LR = (3e-4, 1e-2)
 DEAD_NATS = 0.1
 """The rate below which the verdicts call a trial collapsed."""
-USED_NATS = 0.01
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Trainings on one data set with one network.
-
-    Arguments:
-        data, network: Names.
-        latents, epochs, batch_size: Of each training.
-    """
-
-    data: str
-    network: str
-    latents: int
-    epochs: int
-    batch_size: int = 64
-
-
-PLANS = (
-    Plan("digits", "mlp", latents=8, epochs=100),
-    Plan("digits", "conv", latents=8, epochs=100),
-    Plan("fashion", "mlp", latents=16, epochs=12),
-    Plan("fashion", "conv", latents=16, epochs=12),
-)
-NETWORKS: dict[tuple[str, str], Network] = {
-    ("digits", "mlp"): Mlp(hidden=(128, 128)),
-    ("digits", "conv"): Conv(channels=(16, 32)),
-    ("fashion", "mlp"): Mlp(hidden=(256,)),
-    ("fashion", "conv"): Conv(channels=(8, 16)),
-}
-SIGMAS: dict[str, Sigma] = {"fixed": Fixed(0.3), "shared": Shared(), "optimal": Optimal()}
-
-
-@dataclass(frozen=True)
-class Measured:
-    """A training at its end, on validation images."""
-
-    data: str
-    network: str
-    sigma: str
-    ratio: float
-    rate_nats: float
-    mse: float
-    used: int
-    bits: float
-    scale: float
-
-    @property
-    def pack(self) -> tuple[str, str, str]:
-        return self.data, self.network, self.sigma
-
-    @property
-    def alive(self) -> bool:
-        return self.rate_nats >= DEAD_NATS
+COURSE = (0.001, 0.67)
+"""KL weights in units of the collapse point, between which rate and error are compared: below,
+the first lie beyond what so short a training reaches."""
 
 
 @dataclass(frozen=True)
 class Known:
     """What a forecast needs of a data set."""
 
-    splits: Splits
-    linear: LinearForecast
+    spectrum: Spectrum
+    points: CollapsePoints
+    edge: float
+    levels: int | None
 
     @classmethod
-    def of(cls, splits: Splits, latents: int) -> "Known":
+    def of(cls, splits: Splits) -> "Known":
         x = scale(splits.train, splits.levels)
-        edge = float(((x == 0) | (x == 1)).double().mean())
+        batches = (x[start : start + 1000] for start in range(0, len(x), 1000))
         return cls(
-            splits, LinearForecast(spectrum(x.split(1000), 64), latents, splits.levels, edge)
+            spectrum(batches, 64),
+            collapse_points(x[:: math.ceil(len(x) / EXAMPLES)]),
+            float(((x == 0) | (x == 1)).double().mean()),
+            splits.levels,
         )
 
-    def collapse(self, sigma: Sigma) -> float:
-        stride = math.ceil(len(self.splits.train) / EXAMPLES)
-        points = collapse_points(scale(self.splits.train[::stride], self.splits.levels))
-        beta = points.beta(Gaussian(), sigma)
-        assert beta is not None
-        return beta
+
+@dataclass(frozen=True)
+class Compared:
+    """A training and its forecast; `ratio` is its KL weight in units of the collapse point."""
+
+    run: Run
+    kind: tuple[str, str, str]
+    ratio: float
+    forecast: Outlook
+    bounds: tuple[float, float]
+
+    @property
+    def alive(self) -> bool:
+        return self.run.history.last.rate_nats >= DEAD_NATS
+
+    @property
+    def error_ratio(self) -> float:
+        values = self.run.history.values
+        return self.run.history.last.mse / (self.forecast.squared_error / values)
 
 
-def trained(plan: Plan, sigma: str, known: Known) -> list[Measured]:
-    """One pack, to its end."""
-    collapse = known.collapse(SIGMAS[sigma])
-    members = [
-        Member(
-            trial=k,
-            seed=k,
-            network=NETWORKS[plan.data, plan.network],
-            latent_dim=plan.latents,
-            likelihood=Gaussian(),
-            sigma=SIGMAS[sigma],
-            schedule=Constant(),
-            beta=ratio * collapse,
-            lr=2e-3,
-            weight_decay=0.0,
-            grad_clip=math.inf,
-            epochs=plan.epochs,
-            batch_size=plan.batch_size,
+def compared(known: dict[str, Known]) -> list[Compared]:
+    """The stored trainings of which there is a forecast, by falling share of life."""
+    found = []
+    for run in load():
+        plan = PLAN_OF[run.name.rpartition(" ")[0]]
+        usual = USUAL_LR[0] <= run.lr <= USUAL_LR[1] and plan.drawn != "wild"
+        if not (usual and run.history.last.finite and isinstance(plan.likelihood, Gaussian)):
+            continue
+        facts = known[plan.data]
+        point = facts.points.beta(plan.likelihood, plan.sigma)
+        if point is None:
+            continue
+        beta = beta_from_norm(run.beta_norm, values=run.history.values, latents=plan.latents)
+        linear = LinearForecast(facts.spectrum, plan.latents, facts.levels, facts.edge)
+        fixed = plan.sigma.sigma if isinstance(plan.sigma, Fixed) else None
+        names = (type(part).__name__.lower() for part in (plan.network, plan.sigma))
+        data, network, sigma = (plan.data, *names)
+        norm = run.beta_norm / beta
+        calibrated = 1.0 if fixed is None else linear.beta(linear.at(1.0), fixed)
+        found.append(
+            Compared(
+                run,
+                (data, network, sigma),
+                beta / point,
+                linear.at(beta, fixed),
+                (LEAST * calibrated * norm, MOST * point * norm),
+            )
         )
-        for k, ratio in enumerate(RATIOS)
-    ]
-    for reports in Trainer(members, known.splits):
-        last = reports
-    return [
-        Measured(
-            data=plan.data,
-            network=plan.network,
-            sigma=sigma,
-            ratio=ratio,
-            rate_nats=report.rate_nats,
-            mse=report.mse,
-            used=sum(rate > USED_NATS for rate in report.rate_per_latent_nats),
-            bits=report.bits_per_dim_calibrated,
-            scale=report.sigma,
-        )
-        for ratio, report in zip(RATIOS, last, strict=True)
-    ]
+    return sorted(found, key=lambda one: (one.kind, one.ratio))
 
 
-def summary(found: Sequence[Measured], known: dict[str, Known]) -> Iterator[str]:
-    """Lines of Markdown: of each pack, the errors of the forecast where latents are used."""
+def summary(found: Sequence[Compared]) -> Iterator[str]:
+    """Lines of Markdown: by data, network and sigma mode, measured over forecast."""
     yield (
-        "| data | network | sigma | rate | squared error | used latents | bits per dim "
-        "| last alive | first dead |"
+        "| data | network | sigma | trainings | compared | rate | squared error "
+        "| bits per dim, less forecast | last alive | first dead |"
     )
-    yield "|---|---|---|--:|--:|--:|--:|--:|--:|"
-    for pack in dict.fromkeys(one.pack for one in found):
-        runs = [one for one in found if one.pack == pack]
-        told = [(one, _outlook(one, known[one.data])) for one in runs]
-        living = [(one, outlook) for one, outlook in told if one.ratio <= 0.67]
-        values = known[pack[0]].linear.spectrum.values
-        rates = [one.rate_nats / outlook.rate_nats for one, outlook in living]
-        errors = [one.mse / (outlook.squared_error / values) for one, outlook in living]
-        used = [one.used - outlook.used for one, outlook in living]
-        bits = [one.bits - outlook.bits_per_dim for one, outlook in told]
-        alive = max(one.ratio for one in runs if one.alive)
-        dead = min((one.ratio for one in runs if not one.alive), default=math.inf)
+    yield "|---|---|---|--:|--:|--:|--:|--:|--:|--:|"
+    for kind in dict.fromkeys(one.kind for one in found):
+        mine = [one for one in found if one.kind == kind]
+        course = [one for one in mine if COURSE[0] <= one.ratio <= COURSE[1]]
+        rates = [one.run.history.last.rate_nats / one.forecast.rate_nats for one in course]
+        bits = [
+            one.run.history.last.bits_per_dim_calibrated - one.forecast.bits_per_dim
+            for one in course
+        ]
+        alive = max(one.ratio for one in mine if one.alive)
+        dead = min(one.ratio for one in mine if not one.alive)
         yield (
-            f"| {' | '.join(pack)} | {_span(rates)} | {_span(errors)} "
-            f"| {min(used):+d} … {max(used):+d} | {min(bits):+.2f} … {max(bits):+.2f} "
-            f"| {alive:g} | {dead:g} |"
+            f"| {' | '.join(kind)} | {len(mine)} | {len(course)} | {_spread(rates)} "
+            f"| {_spread([one.error_ratio for one in course])} | {_spread(bits)} "
+            f"| {alive:.2f} | {dead:.2f} |"
         )
 
 
-def course(found: Sequence[Measured], known: dict[str, Known]) -> Iterator[str]:
-    """Lines of Markdown: along the KL weight, forecast and measured, of one pack."""
-    yield (
-        "| beta in units of the collapse | rate | forecast | squared error per value | forecast "
-        "| used | forecast | bits per dim | forecast |"
-    )
-    yield "|" + "--:|" * 9
-    for one in found:
-        outlook = _outlook(one, known[one.data])
-        error = outlook.squared_error / known[one.data].linear.spectrum.values
+def _spread(values: Sequence[float]) -> str:
+    """Median, and the least and the greatest."""
+    return f"{statistics.median(values):.2f} ({min(values):.2f} … {max(values):.2f})"
+
+
+def contradictions(found: Sequence[Compared], factor: float = 1.5) -> Iterator[str]:
+    """What ended otherwise than forecast, by more than a factor in the KL weight."""
+    beyond = [one for one in found if one.ratio > factor]
+    below = [one for one in found if one.ratio < 1 / factor]
+    yield f"{sum(one.alive for one in beyond)} of {len(beyond)} above {factor:g} times are alive."
+    silent = [one for one in below if not one.alive]
+    yield f"{len(silent)} of {len(below)} below 1/{factor:g} times are silent:"
+    for one in silent:
+        sigma, run = one.run.history.last.sigma, one.run
         yield (
-            f"| {one.ratio:g} | {one.rate_nats:.2f} | {outlook.rate_nats:.2f} | {one.mse:.4f} "
-            f"| {error:.4f} | {one.used} | {outlook.used} | {one.bits:.2f} "
-            f"| {outlook.bits_per_dim:.2f} |"
+            f"- {' '.join(one.kind)}, {run.schedule}, lr {run.lr:.1e}, at {one.ratio:.2f}: its "
+            f"sigma ended at {sigma:.2f}, forecast {one.forecast.sigma:.2f}"
         )
 
 
-def _outlook(one: Measured, known: Known) -> Outlook:
-    sigma = SIGMAS[one.sigma]
-    fixed = sigma.sigma if isinstance(sigma, Fixed) else None
-    return known.linear.at(one.ratio * known.collapse(sigma), fixed)
+def searches(found: Sequence[Compared], *, seeds: int = 2000) -> Iterator[str]:
+    """Lines of Markdown: random searches that draw from the stored trainings on digits.
+
+    Their beta_norm was drawn from six decades, 1e-4 to 100; those within the proposed bounds are
+    what `auto` would have drawn.
+    """
+    wide = [one for one in found if one.kind[0] == "digits" and " edge" not in one.run.name]
+    low, high = (f(one.bounds[end] for one in wide) for end, f in ((0, min), (1, max)))
+    auto = [one for one in wide if low <= one.run.beta_norm <= high]
+    yield f"Digits, random search of {TRIALS} trials, {seeds} times; auto: {low:.2g} … {high:.2g}"
+    yield ""
+    yield "| beta_norm | trainings | collapsed | best after a third | best at the end |"
+    yield "|---|--:|--:|--:|--:|"
+    for name, pool in (("1e-4 … 100", wide), ("auto", auto)):
+        dice = random.Random(0)
+        drawn = [dice.choices(pool, k=TRIALS) for _ in range(seeds)]
+        bests = [
+            statistics.fmean(min(map(_bits, trials[:end])) for trials in drawn)
+            for end in (TRIALS // 3, TRIALS)
+        ]
+        dead = sum(not one.alive for one in pool) / len(pool)
+        yield f"| {name} | {len(pool)} | {dead:.0%} | {bests[0]:.3f} | {bests[1]:.3f} |"
 
 
-def _span(ratios: Sequence[float]) -> str:
-    return f"{min(ratios):.2f} … {statistics.median(ratios):.2f} … {max(ratios):.2f}"
-
-
-def load() -> list[Measured]:
-    lines = FILE.read_text(encoding="utf-8").splitlines() if FILE.exists() else []
-    return [Measured(**json.loads(line)) for line in lines]
+def _bits(one: Compared) -> float:
+    return one.run.history.last.bits_per_dim_calibrated
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--run", action="store_true", help="train what is missing")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--root", required=True, help="folder of the files of Fashion-MNIST")
-    options = parser.parse_args()
-    torch.set_num_threads(1)
-    splits = {
-        "digits": Digits().load(),
-        "fashion": FashionMnist(root=options.root, validation=1000, limit=6000).load(),
-    }
-    known = {plan.data: Known.of(splits[plan.data], plan.latents) for plan in PLANS}
-    for plan in PLANS if options.run else ():
-        for sigma in SIGMAS:
-            if any(one.pack == (plan.data, plan.network, sigma) for one in load()):
-                continue
-            with FILE.open("a", encoding="utf-8") as out:
-                for one in trained(plan, sigma, known[plan.data]):
-                    short = {
-                        key: float(f"{value:.5g}") if isinstance(value, float) else value
-                        for key, value in asdict(one).items()
-                    }
-                    out.write(json.dumps(short) + "\n")
-            print(f"{plan.data} {plan.network} {sigma} done", flush=True)
-    found = load()
-    print("\n".join(summary(found, known)))
-    example = [one for one in found if one.pack == ("digits", "mlp", "optimal")]
-    print("\nDigits, mlp, optimal sigma:\n")
-    print("\n".join(course(example, known)))
+    data = {"digits": Digits().load(), "fashion": fashion_mnist(parser.parse_args().root)}
+    found = compared({name: Known.of(splits) for name, splits in data.items()})
+    print("\n".join([*summary(found), "", *contradictions(found), "", *searches(found)]))
 
 
 if __name__ == "__main__":

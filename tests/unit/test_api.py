@@ -342,3 +342,13 @@ def test_scant_data_are_forecast(
         assert found.decoders[1].collapse == pytest.approx(4.0)
     assert found.bounds is not None
     assert 0 < found.bounds[0] < found.bounds[1]
+
+
+def test_conditional_study_has_no_forecast_and_says_so() -> None:
+    found, chart = api.forecast(study(conditional="true"))
+    assert chart is None
+    assert (found.unknown, found.bounds, found.curves) == (["gaussian·optimal"], None, {})
+    assert list(found.sentences()) == [
+        "beta_norm is 0.001 … 10 (log).",
+        "Nothing is known of gaussian·optimal before training: no theory holds there.",
+    ]

@@ -14,6 +14,7 @@ from tune_vae.science.vae import VAE
 from tune_vae.service.journey import describes, history_of
 from tune_vae.service.results import StudyResults
 from tune_vae.service.rows import TrialRow
+from tune_vae.service.study_forecast import StudyForecast
 from tune_vae.spec.study import StudySpec
 from tune_vae.training.checkpoint import CheckpointStore
 from tune_vae.training.trainer import restored_vae
@@ -40,12 +41,14 @@ class Evidence:
         histories: By trial, of those whose checkpoint can be read; a running one's so far.
         model: Gives a trial's model at its best epoch, or at its last if it has none; None
             without a checkpoint.
+        forecast: What the data's spectrum says of the study; None without the data.
     """
 
     spec: StudySpec
     results: StudyResults
     histories: Mapping[int, History] = field(default_factory=dict)
     model: Callable[[TrialRow], VAE | None] = lambda row: None
+    forecast: StudyForecast | None = None
 
     @property
     def finished(self) -> list[TrialRow]:

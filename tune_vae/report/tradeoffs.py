@@ -61,7 +61,7 @@ def rate_distortion(evidence: Evidence) -> Picture | None:
             lw=1.1,
             zorder=1.5,
         )
-        _scatter(figure, axes, [*inside, *finished])
+        _scatter(figure, axes, [*inside, *finished], _forecast(axes, evidence))
         for point in finished:
             if point.row == evidence.subject:
                 axes.annotate(
@@ -86,11 +86,16 @@ def rate_distortion(evidence: Evidence) -> Picture | None:
         "edge they are ignored. The black steps join the trials that no other beats in both. On "
         "each thin line the sum, bits per dim, is the same. Rings are trials that were stopped, "
         "in the colour of their verdict."
+        + (_FORECAST if evidence.forecast and evidence.forecast.curves else "")
         + ("" if evidence.proper else _CALIBRATED)
         + (f" Outside of the picture: {outside} that were stopped." if outside else ""),
     )
 
 
+_FORECAST = (
+    " Dashed is what the data's spectrum says of a linear model with a Gaussian; deeper ones "
+    "should lie below."
+)
 _CALIBRATED = " Distortion is that of the calibrated Gaussian, which every likelihood has."
 
 
@@ -110,7 +115,25 @@ def _bounds(values: Sequence[float]) -> tuple[float, float]:
     return low - margin, high + margin
 
 
-def _scatter(figure: Figure, axes: Axes, points: Sequence[_Point]) -> None:
+def _forecast(axes: Axes, evidence: Evidence) -> list[Line2D]:
+    """Curves that were known before any trial, one for each latent size."""
+    lines = []
+    for latents, one in evidence.forecast.curves.items() if evidence.forecast else ():
+        curve, values = one.curve(), one.config.values
+        rates = [outlook.rate_nats for outlook in curve]
+        bits = [
+            outlook.bits_per_dim - bits_per_dim(outlook.rate_nats, values) for outlook in curve
+        ]
+        # Of binary data there are none.
+        if math.isfinite(sum(bits)):
+            label = f"forecast, {latents} latents"
+            lines += axes.plot(rates, bits, color=INK, ls="--", lw=1.0, label=label)
+    return lines
+
+
+def _scatter(
+    figure: Figure, axes: Axes, points: Sequence[_Point], lines: Sequence[Line2D]
+) -> None:
     """Colour is beta_norm, form the likelihood, a ring the verdict of a stopped trial."""
     betas = [point.row.config.beta_norm for point in points]
     positive = [beta for beta in betas if beta > 0] or [1.0]
@@ -137,6 +160,7 @@ def _scatter(figure: Figure, axes: Axes, points: Sequence[_Point]) -> None:
     stopped = dict.fromkeys(Kind(point.row.kind) for point in points if not point.row.finished)
     handles = [_handle(name, form, "#5b6570", "white") for name, form in marker.items()]
     handles += [_handle(str(kind), "o", "white", COLOURS[kind]) for kind in stopped]
+    handles += lines
     axes.legend(handles=handles, loc="upper right", ncols=2 if len(handles) > 5 else 1)
 
 

@@ -150,7 +150,8 @@ class StudyForecast:
     def verdict(self) -> str:
         """How much of the space is dead and which bounds are proposed, in a sentence or two."""
         told = f"beta_norm is {self.space.describe()}"
-        if not isinstance(self.space, Auto):
+        known = any(one.collapse for one in self.decoders)
+        if known and not isinstance(self.space, Auto):
             told += f", of which {self.dead:.0%} is forecast dead"
         if self.bounds:
             low, high = self.bounds
@@ -181,13 +182,16 @@ class StudyForecast:
                 f"Nothing is known of {', '.join(self.unknown)} before training: no theory holds "
                 "there."
             )
-        if self.spectrum.rows <= self.spectrum.values:
+        if self.curves and self.spectrum.rows <= self.spectrum.values:
             yield (
                 f"There are only {self.spectrum.rows:,} examples for {self.spectrum.values:,} "
                 "values: the smaller directions are not known, and all is forecast too well."
             )
         if self.curves:
-            yield "A deeper network tells the same error with fewer nats; the end is the same."
+            yield (
+                "A deeper network falls silent at the same place, and below it has less error for "
+                "more nats: on digits and Fashion-MNIST 0.7 to 1.9 times the forecast rate."
+            )
 
     @property
     def curves(self) -> dict[int, DecoderForecast]:

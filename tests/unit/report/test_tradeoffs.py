@@ -1,0 +1,35 @@
+"""Charts of what is traded for what."""
+
+from dataclasses import replace
+
+from tests.unit.report.studies import clear_winner
+from tests.unit.snapshots import config
+from tune_vae.report.tradeoffs import rate_distortion
+from tune_vae.science.collapse_point import CollapsePoints
+from tune_vae.science.spectrum import Spectrum
+from tune_vae.service.study_forecast import StudyForecast
+from tune_vae.spec.space import Auto
+
+
+def foreseen(**changes: object) -> StudyForecast:
+    spectrum = Spectrum((2.0, 1.0, 0.5, 0.5), total=8.0, values=64, rows=1000)
+    points = CollapsePoints(gaussian=2.0, variance=0.125, bernoulli=4.0)
+    return StudyForecast.of("tiny", Auto(), [config(0, **changes)], points, spectrum, 0.5)
+
+
+def test_forecast_is_drawn_beside_what_was_measured() -> None:
+    measured = clear_winner()
+    without = rate_distortion(measured)
+    beside = rate_distortion(replace(measured, forecast=foreseen()))
+    assert without
+    assert beside
+    assert beside.png != without.png
+    assert "Dashed is what the data's spectrum says" in beside.caption
+    assert "Dashed" not in without.caption
+    assert beside.alt == without.alt
+
+
+def test_decoder_without_a_curve_leaves_the_chart_as_it_is() -> None:
+    measured = clear_winner()
+    unknown = foreseen(likelihood={"laplace": {}})
+    assert rate_distortion(replace(measured, forecast=unknown)) == rate_distortion(measured)
