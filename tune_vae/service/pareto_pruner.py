@@ -53,8 +53,8 @@ class ParetoPruner(optuna.pruners.BasePruner):
     counts with the first vector that it reported there or later; so one that had nothing to
     report before, as during a warm-up, is judged when it reports, at the last rung it has passed.
     Vectors are ordered by non-dominated sorting, and within a front by an epsilon net, so that
-    the ones which are kept lie far apart. The best :math:`1/\eta` go on: where the first front alone
-    is larger, all of the range that it covers is kept, and what lies near to another is given up.
+    the ones which are kept lie far apart. The best :math:`1/\eta` go on: where the first front
+    alone is larger, the range that it covers is kept, and what lies near to another is given up.
     Like all asynchronous halving it waits for nobody, so that early trials pass easily.
 
     A value that is NaN is worse than every number. Failed trials are compared with nothing.
