@@ -6,8 +6,8 @@ own, and with $s = \beta\sigma^2$ it is used if λ > s, is then told with the er
 $\tfrac12 \ln(\lambda/s)$ nats.
 
 A deeper decoder at its optimum does better, so that its distortion stays below the forecast's, but
-a training need not reach it; where the latents fall silent is the same, because that is decided by the smallest of movements around the mean; see
-`collapse_point`.
+a training need not reach it. Where the latents fall silent is the same, because that is decided by
+the smallest of movements around the mean; see `collapse_point`.
 """
 
 import math

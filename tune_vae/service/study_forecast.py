@@ -189,8 +189,8 @@ class StudyForecast:
             )
         if self.curves:
             yield (
-                "A deeper network falls silent at the same place, and below it may have less error "
-                "for more nats: how near trainings come is measured in the README."
+                "A deeper network falls silent at the same place, and below it may have less "
+                "error for more nats: how near trainings come is measured in the README."
             )
 
     @property
