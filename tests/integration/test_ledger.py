@@ -571,6 +571,18 @@ def test_median_pruner_gives_up_a_hopeless_trial_and_says_why(folder: Path) -> N
     assert row.constraints == {}
 
 
+def test_best_trial_is_not_given_up_when_it_begins_to_overfit(folder: Path) -> None:
+    spec = study(folder, pruner={"SuccessiveHalvingPruner": {"min_resource": 2}})
+    ledger = open_ledger(spec)
+    for _ in range(3):
+        finish(ledger, one(ledger.ask_pack(1)))
+    for first, stops in ((2.0, False), (6.0, True)):
+        config = one(ledger.ask_pack(1))
+        ledger.report(report(1, trial=config.trial, bits_per_dim=first), HEALTHY)
+        overfitted = report(2, trial=config.trial, bits_per_dim=9.0)
+        assert ledger.report(overfitted, HEALTHY).stop is stops
+
+
 def test_epochs_of_a_warm_up_are_compared_with_nothing(folder: Path) -> None:
     spec = study(folder, pruner={"MedianPruner": {"n_startup_trials": 1}})
     ledger = open_ledger(spec)

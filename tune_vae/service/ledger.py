@@ -494,7 +494,10 @@ class OptunaLedger:
             # Optuna's pruners would stop it at once; it may have a value later.
             return Decision()
         elif report.epoch not in known.intermediate_values:
-            trial.report(values[0], report.epoch)
+            # The best so far, which is what a trial is told to be worth when it ends; compared by
+            # the latest, one that overfits would be stopped though no other were as good.
+            best = min([values[0], *known.intermediate_values.values()])
+            trial.report(best, report.epoch)
         # A mean over the repeats that no pruner stopped would be too good.
         if report.epoch >= self._spec.train.epochs or trial.study is self._repeats:
             return Decision()
@@ -524,7 +527,6 @@ class OptunaLedger:
             for row in self._rows()
             if row.state is TrialState.COMPLETE and report.epoch in row.intermediate_values
         ]
-        # Optuna's pruners compare the best value so far, not the latest.
         best = min(mine.intermediate_values.values())
         count = len(others)
         beside = (
