@@ -1,4 +1,4 @@
-"""Saved views of a study in MLflow's pages: leaderboard, curves, why trials ended, repeats.
+"""Saved views of a study in MLflow's pages: leaderboard, curves, decoders, why trials ended, ...
 
 A view is a tag of the experiment that MLflow's page reads (since MLflow 3.15). Its form is
 internal to MLflow, so it is written, never read back, and nothing depends on it.
@@ -9,9 +9,10 @@ import json
 import zlib
 from typing import Any
 
-__all__ = ["LEADERBOARD", "saved_views"]
+__all__ = ["links", "saved_views", "view_link"]
 
-LEADERBOARD = "tv-leaderboard"
+LEADERBOARD, CURVES, WHY = "tv-leaderboard", "tv-curves", "tv-why"
+DECODERS, SEEDS = "tv-decoders", "tv-seeds"
 
 _TRIALS = "tags.`tune_vae.kind` = 'trial'"
 _REPEATS = "tags.`tune_vae.kind` = 'repeat'"
@@ -68,23 +69,60 @@ _SEEDS = [
     "metrics.`score/sample_distance`",
     "params.`seed`",
 ]
+_SECTIONS = {"s1": "1 Is it learning?", "s2": "2 Trade-off", "s3": "3 What it draws"}
+_DRAWN = {
+    "reconstructions": "held-out images, each beside its reconstruction",
+    "samples": "samples from the prior",
+    "traversals": "one latent moved at a time",
+}
 
 
-def saved_views(milliseconds: int) -> dict[str, str]:
+def view_link(experiment: str, view: str = LEADERBOARD) -> str:
+    """Address of a saved view on a server, from its `#` on.
+
+    A bare link to an experiment opens MLflow's pages for language models.
+    """
+    mode = "&compareRunsMode=CHART" if view == CURVES else ""
+    query = f"workflowType=machine_learning{mode}&viewStateShareKey={view}"
+    return f"#/experiments/{experiment}/runs?{query}"
+
+
+def links(experiment: str, study_run: str) -> str:
+    """Where to look, in Markdown on one line.
+
+    Arguments:
+        experiment: Id of the study's experiment.
+        study_run: Id of the study's own run, at which its report lies.
+    """
+    views = {"Leaderboard": LEADERBOARD, "Curves": CURVES, "Why": WHY, "Decoders": DECODERS}
+    told = [f"[{name}]({view_link(experiment, view)})" for name, view in views.items()]
+    report = f"#/experiments/{experiment}/runs/{study_run}/artifacts/report/index.html"
+    return " · ".join([*told, f"[Report]({report}?workflowType=machine_learning)"])
+
+
+def saved_views(milliseconds: int, *, epochs: int) -> dict[str, str]:
     """Tags of an experiment, by name.
 
     Arguments:
         milliseconds: Time of writing since 1970; the page lists the newest view first.
+        epochs: Of a trial that runs to its end.
     """
+    decoders = {"mode": "param", "groupByData": "decoder"}
     views = {
         LEADERBOARD: ("1 Leaderboard", _table(_RANKED, {})),
-        "tv-curves": ("2 Curves and trade-off", _charts()),
-        "tv-why": (
+        CURVES: ("2 Curves and trade-off", _charts(epochs)),
+        WHY: (
             "3 Why trials ended",
             _table(_REASONS, {"tags.`verdict`": 620}) | {"orderByKey": "tags.`why`"},
         ),
-        "tv-seeds": (
-            "4 Finalists with other seeds",
+        DECODERS: (
+            "4 Best of each decoder",
+            _table(_RANKED, {})
+            | {"searchFilter": f"{_TRIALS} and tags.`state` = 'complete'"}
+            | {"groupBy": {"aggregateFunction": "min", "groupByKeys": [decoders]}},
+        ),
+        SEEDS: (
+            "5 Finalists with other seeds",
             _table(_SEEDS, {})
             | {"searchFilter": _REPEATS, "orderByKey": "tags.`tune_vae.repeat_of`"},
         ),
@@ -116,7 +154,7 @@ def _table(columns: list[str], widths: dict[str, int]) -> dict[str, Any]:
     }
 
 
-def _charts() -> dict[str, Any]:
+def _charts(epochs: int) -> dict[str, Any]:
     learning = [
         _line("c1", "val/bits_per_dim", "validation bits per dim (lower is better)"),
         _line("c2", "val/rate", "rate, nats: near 0 is collapsed"),
@@ -130,6 +168,17 @@ def _charts() -> dict[str, Any]:
             ("METRIC", "score/bits_per_dim"),
             "log10 beta_norm against bits per dim",
         ),
+        _card("c6", "s2", "PARALLEL", "what the best have in common")
+        | {
+            "selectedParams": ["log10_beta_norm", "decoder", "schedule"],
+            "selectedMetrics": ["score/active_units", "score/bits_per_dim"],
+            "showAllRuns": True,
+        },
+    ]
+    drawn = [
+        _card(f"c{place}", "s3", "IMAGE", title)
+        | {"imageKeys": [f"samples/{name}"], "step": epochs, "runsCountToCompare": 12}
+        for place, (name, title) in enumerate(_DRAWN.items(), start=7)
     ]
     sections = [
         {
@@ -140,11 +189,11 @@ def _charts() -> dict[str, Any]:
             "deleted": False,
             "isGenerated": False,
         }
-        for uuid, name in (("s1", "1 Is it learning?"), ("s2", "2 Trade-off"))
+        for uuid, name in _SECTIONS.items()
     ]
     return _BASE | {
         "selectedColumns": _RANKED,
-        "compareRunCharts": [*learning, *trade],
+        "compareRunCharts": [*learning, *trade, *drawn],
         "compareRunSections": sections,
     }
 
