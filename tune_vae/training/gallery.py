@@ -44,7 +44,6 @@ class Gallery:
     traversals: Tensor
     moved: tuple[int, ...]
 
-
     def drawings(self) -> dict[str, Tensor]:
         """The grids by name, in 256 levels on the host: small enough to keep."""
         grids = {name: getattr(self, name) for name in DRAWINGS}
