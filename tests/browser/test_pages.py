@@ -174,7 +174,7 @@ def see(page: "Page", *texts: str) -> None:
 
 def pictures(page: "Page", key: str, step: int) -> None:
     """Wait until a drawing of a step is there, and has pixels."""
-    mark = f"samples~{key}+step+{step}+"
+    mark = f"drawn~{key}+step+{step}+"
     page.wait_for_function(
         """mark => [...document.images].some(
             one => decodeURIComponent(one.src).includes(mark) && one.naturalWidth > 100)""",
@@ -231,7 +231,7 @@ def test_page_of_a_trial_has_its_verdict_and_how_to_train_it_again(
 
 def test_page_of_a_trial_shows_its_drawings_by_step(page: "Page", shown: Shown) -> None:
     page.goto(run_page(shown, 0, "/model-metrics"))
-    see(page, "samples/reconstructions", "samples/traversals")
+    see(page, "drawn/reconstructions", "drawn/traversals")
     for key in ("reconstructions", "samples", "traversals"):
         pictures(page, key, 0)
     # The one of the first card; an arrow goes on to the next step with an image.

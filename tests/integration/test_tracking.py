@@ -343,7 +343,7 @@ def images(place: Place) -> dict[tuple[str, int], list[str]]:
 
 def all_images(*epochs: int) -> dict[tuple[str, int], list[str]]:
     names = ("reconstructions", "samples", "traversals")
-    return {(f"samples~{name}", n): [".png", ".webp"] for name in names for n in epochs}
+    return {(f"drawn~{name}", n): [".png", ".webp"] for name in names for n in epochs}
 
 
 def test_trial_is_drawn_before_it_begins_ever_more_seldom_and_at_its_end(
@@ -369,7 +369,7 @@ def test_images_have_the_names_that_mlflow_gives_those_it_shows_by_step(
     run = place.run().info.run_id
     ours = [Path(file.path).name for file in place.client.list_artifacts(run, "images")]
     pixels = numpy.zeros((4, 4, 1), dtype=numpy.uint8)
-    place.client.log_image(run, pixels, key="samples/theirs", step=1, synchronous=True)
+    place.client.log_image(run, pixels, key="drawn/theirs", step=1, synchronous=True)
     listed = [Path(file.path).name for file in place.client.list_artifacts(run, "images")]
     theirs = [name for name in listed if name not in ours]
 
@@ -417,10 +417,10 @@ def test_best_and_last_checkpoint_are_models_with_their_scores_on_the_data(
     place: Place, few_digits: Splits, models: Callable[[], dict[str, Any]], tmp_path: Path
 ) -> None:
     # The learning rate is far too high to end well.
-    config = place.config(epochs=6, lr=0.05)
+    config = place.config(epochs=6, lr=0.1)
     result = train(place, config, few_digits)
     assert result.best is not None
-    assert result.best.epoch < result.last.epoch, "choose another seed"
+    assert result.best.epoch < result.last.epoch, "choose a higher learning rate"
     points = place.client.get_metric_history(place.run().info.run_id, "val/mse")
     assert [point.step for point in points] == [1, 2, 3, 4, 5, 6]
     found = models()

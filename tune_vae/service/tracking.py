@@ -748,13 +748,13 @@ def _common_tags(spec: StudySpec) -> dict[str, str]:
     }
 
 
-_THUMBNAIL = re.compile(r"samples~(\w+)\+step\+(\d+)\+.*\+compressed\.webp")
+_THUMBNAIL = re.compile(r"drawn~(\w+)\+step\+(\d+)\+.*\+compressed\.webp")
 
 
 def _image_name(run: str, name: str, epoch: int, drawn_at: float) -> str:
     """As MLflow's `log_image` names what its page then shows by step, but always the same."""
     same = uuid.uuid5(uuid.NAMESPACE_URL, f"{run}/{name}/{epoch}")
-    return f"samples~{name}+step+{epoch}+timestamp+{int(1000 * drawn_at)}+{same}"
+    return f"drawn~{name}+step+{epoch}+timestamp+{int(1000 * drawn_at)}+{same}"
 
 
 def _run_name(config: TrialConfig) -> str:

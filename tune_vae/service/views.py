@@ -177,7 +177,7 @@ def _charts(epochs: int) -> dict[str, Any]:
     ]
     drawn = [
         _card(f"c{place}", "s3", "IMAGE", title)
-        | {"imageKeys": [f"samples/{name}"], "step": epochs, "runsCountToCompare": 12}
+        | {"imageKeys": [f"drawn/{name}"], "step": epochs, "runsCountToCompare": 12}
         for place, (name, title) in enumerate(_DRAWN.items(), start=7)
     ]
     sections = [
