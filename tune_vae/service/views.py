@@ -156,7 +156,9 @@ def _table(columns: list[str], widths: dict[str, int]) -> dict[str, Any]:
 
 def _charts(epochs: int) -> dict[str, Any]:
     learning = [
-        _line("c1", "val/bits_per_dim", "validation bits per dim (lower is better)"),
+        # What explodes would press all others into one line.
+        _line("c1", "val/bits_per_dim", "validation bits per dim (lower is better)")
+        | {"scaleType": "log"},
         _line("c2", "val/rate", "rate, nats: near 0 is collapsed"),
         _line("c3", "health/active_units", "active units"),
     ]
@@ -222,7 +224,7 @@ def _line(uuid: str, metric: str, title: str) -> dict[str, Any]:
         "selectedXAxisMetricKey": "",
         "yAxisKey": "metric",
         "yAxisExpressions": [],
-        "ignoreOutliers": True,
+        "ignoreOutliers": False,
         "useGlobalXaxisKey": True,
         "useGlobalLineSmoothing": True,
     }
