@@ -31,13 +31,13 @@ from tune_vae.training.checkpoint import CheckpointStore
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import BrowserContext, Page
 
 __all__ = ["empty_ledger", "empty_mlflow"]
 
 pytestmark = [pytest.mark.browser, MLFLOW_WARNINGS]
 
-TRIALS, EPOCHS = 4, 6
+TRIALS, EPOCHS = 4, 8
 WAIT_MS = 120_000
 """Pages need more than ten seconds on two busy cores."""
 NAMES = ("chromium", "chromium-browser", "google-chrome")
@@ -143,7 +143,7 @@ def iter_until(lines: Any, word: str) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator["Browser"]:
+def browser() -> Iterator["BrowserContext"]:
     driver = pytest.importorskip("playwright.sync_api", reason="needs the package playwright")
     program = next(filter(None, map(shutil.which, NAMES)), None)
     if program is None:
@@ -151,19 +151,20 @@ def browser() -> Iterator["Browser"]:
     with driver.sync_playwright() as playwright:
         # A container has no sandbox, and little shared memory.
         options = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
-        yield playwright.chromium.launch(executable_path=program, args=options)
+        started = playwright.chromium.launch(executable_path=program, args=options)
+        # One for all pages, which then load MLflow's programs once.
+        yield started.new_context(viewport={"width": 1700, "height": 1100})
 
 
 @pytest.fixture
-def page(browser: "Browser", request: pytest.FixtureRequest) -> Iterator["Page"]:
-    context = browser.new_context(viewport={"width": 1700, "height": 1100})
-    page = context.new_page()
+def page(browser: "BrowserContext", request: pytest.FixtureRequest) -> Iterator["Page"]:
+    page = browser.new_page()
     page.set_default_timeout(WAIT_MS)
     yield page
     folder = os.environ.get("TUNE_VAE_SCREENSHOTS")
     if folder:
         page.screenshot(path=Path(folder) / f"{request.node.name}.png")
-    context.close()
+    page.close()
 
 
 def see(page: "Page", *texts: str) -> None:
@@ -240,11 +241,7 @@ def test_page_of_a_trial_shows_its_drawings_by_step(page: "Page", shown: Shown) 
     slider.focus()
     for step in (1, 2, 4, EPOCHS):
         slider.press("ArrowRight")
-        page.wait_for_function(
-            """mark => [...document.images].some(
-                one => decodeURIComponent(one.src).includes(mark) && one.naturalWidth > 100)""",
-            arg=f"+step+{step}+",
-        )
+        pictures(page, "reconstructions", step)
 
 
 def test_models_page_lists_the_best_checkpoints_with_their_scores(
