@@ -54,7 +54,8 @@ def test_search_of_these_digits_trains_nothing_that_their_spectrum_says_is_dead(
         objective="bits_per_dim_calibrated",
         budget={"trials": 8},
     )
-    desk = Desk(spec, api._facts(spec))
+    spec, facts = api._prepared(spec)
+    desk = Desk(spec, facts)
     given = [config for _ in range(9) for config in desk.ask() or []]
     assert len(given) == 8
     assert {config.beta_norm for config in given} == {0.01, 0.1}

@@ -72,7 +72,7 @@ def test_run_of_ours_is_read_with_its_weight_its_likelihood_and_its_verdict(plac
     for epoch in range(1, 13):
         one = report(epoch, beta=0.5, rate_nats=5.0, distortion_nats=100 + 50 * math.exp(-epoch))
         tracker.log(one, Verdict(Kind.HEALTHY, "as it should be"))
-    tracker.fail([0], "the machine broke")
+    tracker.fail(config, "the machine broke")
     assert tracker.close()
     client = MlflowClient(spec.storage.tracking)
     (mine,) = client.search_runs(

@@ -712,7 +712,6 @@ def test_mend_leaves_a_complete_run_as_it_is(place: Place) -> None:
     other = place.tracker()
     read: list[int] = []
     other.mend(place.config(), lambda: read.append(0) or (result(), reports()))
-    other.fail([0], "a reason from nowhere")
     assert other.close()
     # Not even its checkpoint is fetched, which may be large and far away.
     assert read == []

@@ -894,7 +894,7 @@ class TestForecast:
             for size in (2, 4)
             for name in ("fixed", "optimal")
         ]
-        points = CollapsePoints(gaussian=2.0, variance=0.125, bernoulli=4.0)
+        points = CollapsePoints(2.0, 0.125, bernoulli=4.0, continuous_bernoulli=8.0)
         spectrum = Spectrum((2.0, 1.0, 0.5, 0.5), total=8.0, values=64, rows=1000)
         space = Range(1e-3, 1e3, log=True)
         return StudyForecast.of("tiny", space, configs, points, spectrum, 0.0)

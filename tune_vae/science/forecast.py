@@ -5,9 +5,9 @@ it is probabilistic PCA. Each principal direction of the data, of variance λ, i
 own, and with $s = \beta\sigma^2$ it is used if λ > s, is then told with the error s, and costs
 $\tfrac12 \ln(\lambda/s)$ nats.
 
-A deeper decoder does better, so that its distortion stays below the forecast's; where its latents
-fall silent is the same, because that is decided by the smallest of movements around the mean; see
-`collapse_point`.
+A deeper decoder at its optimum does better, so that its distortion stays below the forecast's, but
+a training need not reach it. Where the latents fall silent is the same, because that is decided by
+the smallest of movements around the mean; see `collapse_point`.
 """
 
 import math

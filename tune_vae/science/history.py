@@ -96,7 +96,7 @@ class EpochReport:
     at_bound: float | None = None
     spectral_peak: float | None = None
     rollbacks: int = 0
-    ended_at: float | None = field(default=None, compare=False)
+    ended_at: float | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         # Reports come back from checkpoints as plain dictionaries with lists.

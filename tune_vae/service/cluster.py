@@ -26,6 +26,7 @@ _SETTINGS = {
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     # Else Ray copies the folder that `uv run` stands in, and its workers write into the copy.
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+    # Of a desk that died, which is told in our own words.
     "RAY_IGNORE_UNHANDLED_ERRORS": "1",
     "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
     "RAY_USAGE_STATS_ENABLED": "0",

@@ -511,7 +511,11 @@ class OptunaLedger:
         beside = ""
         if isinstance(pruner, ParetoPruner):
             better, others = pruner.beaten_by(self._study, mine)
-            beside = f"; {better} of {others} other trials dominate it there"
+            beside = (
+                f"; {better} of {others} other trials dominate it there"
+                if better
+                else f"; it lies close to others on the front of {others + 1} trials there"
+            )
         return Verdict(Kind.HOPELESS, f"{values} in epoch {report.epoch}{beside}")
 
     def _hopeless(self, report: EpochReport, mine: FrozenTrial) -> Verdict:

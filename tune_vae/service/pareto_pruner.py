@@ -53,8 +53,8 @@ class ParetoPruner(optuna.pruners.BasePruner):
     counts with the first vector that it reported there or later; so one that had nothing to
     report before, as during a warm-up, is judged when it reports, at the last rung it has passed.
     Vectors are ordered by non-dominated sorting, and within a front by an epsilon net, so that
-    the ones which are kept lie far apart. The best :math:`1/\eta` go on, and the first front
-    always does: nothing that was seen beats it.
+    the ones which are kept lie far apart. The best :math:`1/\eta` go on: where the first front
+    alone is larger, the range that it covers is kept, and what lies near to another is given up.
     Like all asynchronous halving it waits for nobody, so that early trials pass easily.
 
     A value that is NaN is worse than every number. Failed trials are compared with nothing.
@@ -116,8 +116,7 @@ class ParetoPruner(optuna.pruners.BasePruner):
         rung = self._rung(study, trial, step)
         if len(rung) < self._n_min_trials:
             return False
-        position, first_front = self._place(rung)
-        return position >= max(math.ceil(len(rung) / self._factor), first_front)
+        return self._place(rung) >= math.ceil(len(rung) / self._factor)
 
     def beaten_by(self, study: optuna.Study, trial: FrozenTrial) -> tuple[int, int]:
         """How many vectors at a trial's latest rung beat its own, and how many there are."""
@@ -153,14 +152,12 @@ class ParetoPruner(optuna.pruners.BasePruner):
     def _margins(self, vectors: Sequence[Sequence[float]]) -> list[float]:
         return [self._epsilon * span for span in spans(vectors)]
 
-    def _place(self, rung: Sequence[Sequence[float]]) -> tuple[int, int]:
-        """Position of the first vector in the order of the rung, and size of the first front."""
-        sorted_out = fronts(rung, self._margins(rung))
+    def _place(self, rung: Sequence[Sequence[float]]) -> int:
+        """Position of the first vector in the order of the rung."""
         before = 0
-        for front in sorted_out:
+        for front in fronts(rung, self._margins(rung)):
             if 0 in front:
-                within = net_order([rung[i] for i in front]).index(front.index(0))
-                return before + within, len(sorted_out[0])
+                return before + net_order([rung[i] for i in front]).index(front.index(0))
             before += len(front)
         raise AssertionError("each vector is in some front")
 

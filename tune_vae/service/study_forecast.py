@@ -189,8 +189,8 @@ class StudyForecast:
             )
         if self.curves:
             yield (
-                "A deeper network falls silent at the same place, and below it has less error for "
-                "more nats: on digits and Fashion-MNIST 0.7 to 1.9 times the forecast rate."
+                "A deeper network falls silent at the same place, and below it may have less "
+                "error for more nats: how near trainings come is measured in the README."
             )
 
     @property

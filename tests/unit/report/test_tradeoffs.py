@@ -13,7 +13,7 @@ from tune_vae.spec.space import Auto
 
 def foreseen(**changes: object) -> StudyForecast:
     spectrum = Spectrum((2.0, 1.0, 0.5, 0.5), total=8.0, values=64, rows=1000)
-    points = CollapsePoints(gaussian=2.0, variance=0.125, bernoulli=4.0)
+    points = CollapsePoints(2.0, 0.125, bernoulli=4.0, continuous_bernoulli=8.0)
     return StudyForecast.of("tiny", Auto(), [config(0, **changes)], points, spectrum, 0.5)
 
 

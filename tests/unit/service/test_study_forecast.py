@@ -12,7 +12,7 @@ from tune_vae.spec.space import Auto, Choice, Fixed, Node, Range
 
 # With N 64 and M 4, beta is 16 times beta_norm. The mean variance is 0.125, as of these points.
 SPECTRUM = Spectrum((2.0, 1.0, 0.5, 0.5), total=8.0, values=64, rows=1000)
-POINTS = CollapsePoints(gaussian=2.0, variance=0.125, bernoulli=4.0)
+POINTS = CollapsePoints(2.0, 0.125, bernoulli=4.0, continuous_bernoulli=8.0)
 FITTED = {"sigma": {"optimal": {}}}
 UNIT = {"sigma": {"fixed": {"sigma": 1.0}}}
 LAPLACE = {"likelihood": {"laplace": {}}}
@@ -68,7 +68,7 @@ def test_bounds_hold_the_calibrated_point_and_end_before_the_collapse() -> None:
 
 def test_decoder_without_room_above_the_calibrated_point_still_has_bounds() -> None:
     """Of white data the collapse is at beta 1."""
-    points = CollapsePoints(gaussian=0.125, variance=0.125, bernoulli=0.125)
+    points = CollapsePoints(0.125, 0.125, 0.125, 0.125)
     white = Spectrum((0.125,) * 64, total=8.0, values=64, rows=9999)
     found = forecast(FITTED, points=points, spectrum=white)
     assert found.bounds == (pytest.approx(0.05 / 16, rel=0.05), pytest.approx(0.5 / 16, rel=0.05))
