@@ -745,7 +745,12 @@ def test_study_has_a_run_with_its_file_and_a_note(place: Place) -> None:
     assert [file.path for file in place.client.list_artifacts(run.info.run_id)] == ["study.yaml"]
     experiment = place.client.get_experiment_by_name(place.spec.name)
     assert experiment is not None
-    assert experiment.tags["mlflow.note.content"] == "**Best 3.25 bits/dim** (trial 0)"
+    first, *rest = experiment.tags["mlflow.note.content"].split(" · ")
+    assert first == "**Best 3.25 bits/dim** (trial 0)"
+    names = [link.partition("]")[0] for link in rest]
+    assert names == ["[Leaderboard", "[Curves", "[Why", "[Decoders", "[Report"]
+    assert all(f"(#/experiments/{experiment.experiment_id}/runs" in link for link in rest)
+    assert f"/{run.info.run_id}/artifacts/report/index.html" in rest[-1]
 
 
 def test_link_leads_to_the_experiment_of_the_study(place: Place) -> None:
