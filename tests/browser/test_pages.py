@@ -7,17 +7,16 @@
 import os
 import re
 import shutil
-import subprocess
-import sys
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.servers import free_port
+from tests.browser import window
+from tests.browser.window import drawn, see
 from tests.stores import MLFLOW_WARNINGS, empty_ledger, empty_mlflow
 from tests.trials import DIGEST, LEVELS, SHAPE, study
 from tune_vae import api
@@ -38,9 +37,6 @@ __all__ = ["empty_ledger", "empty_mlflow"]
 pytestmark = [pytest.mark.browser, MLFLOW_WARNINGS]
 
 TRIALS, EPOCHS = 4, 8
-WAIT_MS = 120_000
-"""Pages need more than ten seconds on two busy cores."""
-NAMES = ("chromium", "chromium-browser", "google-chrome")
 
 
 @dataclass(frozen=True)
@@ -48,19 +44,21 @@ class Shown:
     """A study that has ended, and the server that shows it.
 
     Arguments:
-        server: Its address.
-        printed: What `tune-vae ui` printed.
+        link: What `tune-vae ui` printed.
         experiment: Its id.
         runs: Ids of the trials' runs, by number.
         study_run: Id of the study's own run.
     """
 
-    server: str
-    printed: str
+    link: str
     experiment: str
     runs: dict[int, str]
     study_run: str
     client: "MlflowClient"
+
+    @property
+    def server(self) -> str:
+        return self.link.partition("/#")[0]
 
 
 def searched(folder: Path, data: Splits) -> StudySpec:
@@ -106,60 +104,33 @@ def shown(
     experiment = client.get_experiment_by_name(spec.name)
     assert experiment is not None
     runs = client.search_runs([experiment.experiment_id])
-    port = free_port()
-    ui = subprocess.Popen(
-        [sys.executable, "-m", "tune_vae.cli", "ui", str(spec.file), "--port", str(port)],
-        stdout=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"COLUMNS": "500", "PYTHONUNBUFFERED": "1"},
-    )
-    try:
-        assert ui.stdout is not None
-        printed = "".join(iter_until(ui.stdout, "http"))
+    (study_run,) = [run for run in runs if run.data.tags["tune_vae.kind"] == "study"]
+    with window.served(Path(spec.file)) as link:
         yield Shown(
-            server=f"http://127.0.0.1:{port}",
-            printed=printed,
+            link=link,
             experiment=experiment.experiment_id,
             runs={
                 int(run.data.tags["tune_vae.trial"]): run.info.run_id
                 for run in runs
-                if run.data.tags["tune_vae.kind"] == "trial"
+                if run is not study_run
             },
-            study_run=next(
-                run.info.run_id for run in runs if run.data.tags["tune_vae.kind"] == "study"
-            ),
+            study_run=study_run.info.run_id,
             client=client,
         )
-    finally:
-        ui.terminate()
-        ui.wait(60)
-
-
-def iter_until(lines: Any, word: str) -> Iterator[str]:
-    for line in lines:
-        yield line
-        if word in line:
-            return
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator["BrowserContext"]:
-    driver = pytest.importorskip("playwright.sync_api", reason="needs the package playwright")
-    program = next(filter(None, map(shutil.which, NAMES)), None)
-    if program is None:
-        pytest.skip(f"needs a browser on the path, one of {', '.join(NAMES)}")
-    with driver.sync_playwright() as playwright:
-        # A container has no sandbox, and little shared memory.
-        options = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
-        started = playwright.chromium.launch(executable_path=program, args=options)
-        # One for all pages, which then load MLflow's programs once.
-        yield started.new_context(viewport={"width": 1700, "height": 1100})
+    pytest.importorskip("playwright", reason="needs the package playwright")
+    if window.browser_program() is None:
+        pytest.skip(f"needs a browser on the path, one of {', '.join(window.NAMES)}")
+    with window.browser(1700, 1100) as opened:
+        yield opened
 
 
 @pytest.fixture
 def page(browser: "BrowserContext", request: pytest.FixtureRequest) -> Iterator["Page"]:
     page = browser.new_page()
-    page.set_default_timeout(WAIT_MS)
     yield page
     folder = os.environ.get("TUNE_VAE_SCREENSHOTS")
     if folder:
@@ -167,25 +138,9 @@ def page(browser: "BrowserContext", request: pytest.FixtureRequest) -> Iterator[
     page.close()
 
 
-def see(page: "Page", *texts: str) -> None:
-    """Wait until the page shows each of these texts."""
-    for text in texts:
-        page.get_by_text(text).first.wait_for()
-
-
-def pictures(page: "Page", key: str, step: int) -> None:
-    """Wait until a drawing of a step is there, and has pixels."""
-    mark = f"drawn~{key}+step+{step}+"
-    page.wait_for_function(
-        """mark => [...document.images].some(
-            one => decodeURIComponent(one.src).includes(mark) && one.naturalWidth > 100)""",
-        arg=mark,
-    )
-
-
 def test_ui_prints_the_link_of_the_leaderboard(shown: Shown) -> None:
-    (link,) = re.findall(r"http\S+", shown.printed)
-    assert link == f"{shown.server}/{views.view_link(shown.experiment)}"
+    assert re.fullmatch(r"http://127\.0\.0\.1:\d+", shown.server)
+    assert shown.link == f"{shown.server}/{views.view_link(shown.experiment)}"
 
 
 def test_leaderboard_ranks_the_trials_and_says_what_is_best(page: "Page", shown: Shown) -> None:
@@ -199,8 +154,8 @@ def test_curves_and_drawings_of_all_trials_stand_together(page: "Page", shown: S
     see(page, "1 Is it learning?", "val/bits_per_dim", "health/active_units")
     page.locator(".js-plotly-plot .scatterlayer .trace").first.wait_for()
     page.get_by_text("3 What it draws").scroll_into_view_if_needed()
-    pictures(page, "reconstructions", EPOCHS)
-    pictures(page, "samples", EPOCHS)
+    drawn(page, "reconstructions", EPOCHS)
+    drawn(page, "samples", EPOCHS)
 
 
 def test_reasons_stand_beside_the_trials(page: "Page", shown: Shown) -> None:
@@ -234,14 +189,14 @@ def test_page_of_a_trial_shows_its_drawings_by_step(page: "Page", shown: Shown) 
     page.goto(run_page(shown, 0, "/model-metrics"))
     see(page, "drawn/reconstructions", "drawn/traversals")
     for key in ("reconstructions", "samples", "traversals"):
-        pictures(page, key, 0)
+        drawn(page, key, 0)
     # The one of the first card; an arrow goes on to the next step with an image.
     slider = page.get_by_role("slider").first
     slider.scroll_into_view_if_needed()
     slider.focus()
     for step in (1, 2, 4, EPOCHS):
         slider.press("ArrowRight")
-        pictures(page, "reconstructions", step)
+        drawn(page, "reconstructions", step)
 
 
 def test_models_page_lists_the_best_checkpoints_with_their_scores(
@@ -262,8 +217,8 @@ def test_report_is_shown_inside_mlflow(page: "Page", shown: Shown) -> None:
 
 def test_pictures_of_the_report_are_served(shown: Shown) -> None:
     files = shown.client.list_artifacts(shown.study_run, "report")
-    drawn = [file.path for file in files if file.path.endswith(".png")]
-    assert drawn
-    address = f"{shown.server}/get-artifact?path={drawn[0]}&run_uuid={shown.study_run}"
+    pictures = [file.path for file in files if file.path.endswith(".png")]
+    assert pictures
+    address = f"{shown.server}/get-artifact?path={pictures[0]}&run_uuid={shown.study_run}"
     with urllib.request.urlopen(address) as answer:
         assert answer.read(8) == b"\x89PNG\r\n\x1a\n"

@@ -2,6 +2,7 @@
 
 import io
 import re
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -256,11 +257,13 @@ class TestLiveView:
         assert "no trial has ended yet" in shown
         assert not any("ETA" in line for line in shown)
 
-    def test_remaining_time_is_told_after_two_trials(self) -> None:
-        out = live(snapshot(*ROWS[:1]), snapshot(*ROWS[:3]), snapshot(*ROWS[:2]))
-        with_eta = ["ETA" in line for line in lines(out) if "/30 trials" in line]
-        assert with_eta[0] is False
-        assert True in with_eta
+    def test_remaining_time_is_told_once_an_epoch_was_timed(self) -> None:
+        untimed = replace(row(8), state="running")
+        timed = replace(untimed, started=time.time() - 60.0, epoch=10)
+        for one, told in ((untimed, False), (timed, True)):
+            found = results(*ROWS, one)
+            (line,) = [line for line in lines(live(Snapshot(results=found))) if "/30" in line]
+            assert ("ETA" in line) is told
 
     def test_colour_only_helps(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("COLORTERM", "truecolor")

@@ -9,7 +9,7 @@ import json
 import zlib
 from typing import Any
 
-__all__ = ["links", "saved_views", "view_link"]
+__all__ = ["SECTIONS", "links", "saved_views", "view_link"]
 
 LEADERBOARD, CURVES, WHY = "tv-leaderboard", "tv-curves", "tv-why"
 DECODERS, SEEDS = "tv-decoders", "tv-seeds"
@@ -69,7 +69,7 @@ _SEEDS = [
     "metrics.`score/sample_distance`",
     "params.`seed`",
 ]
-_SECTIONS = {"s1": "1 Is it learning?", "s2": "2 Trade-off", "s3": "3 What it draws"}
+SECTIONS = {"s1": "1 Is it learning?", "s2": "2 Trade-off", "s3": "3 What it draws"}
 _DRAWN = {
     "reconstructions": "held-out images, each beside its reconstruction",
     "samples": "samples from the prior",
@@ -191,7 +191,7 @@ def _charts(epochs: int) -> dict[str, Any]:
             "deleted": False,
             "isGenerated": False,
         }
-        for uuid, name in _SECTIONS.items()
+        for uuid, name in SECTIONS.items()
     ]
     return _BASE | {
         "selectedColumns": _RANKED,

@@ -15,7 +15,7 @@ from rich.text import Text
 from tune_vae.errors import masked
 from tune_vae.terminal.json_lines import JsonView
 from tune_vae.terminal.plain import PlainView
-from tune_vae.terminal.standing import best_line, counts, verdict_line
+from tune_vae.terminal.standing import best_line, counts, eta, verdict_line
 from tune_vae.terminal.words import (
     SYMBOLS,
     duration,
@@ -43,7 +43,6 @@ class LiveView:
     def __init__(self, out: Console, live: Live, spec: "StudySpec") -> None:
         self._out, self._live, self._spec = out, live, spec
         self._began = time.monotonic()
-        self._done_before: int | None = None
 
     def show(self, snapshot: "Snapshot") -> None:
         for ended in snapshot.ended:
@@ -72,11 +71,7 @@ class LiveView:
         trials, repeats = len(results.ended), len(results.wanted)
         repeated = repeats - len(results.pending)
         done, planned = trials + repeated, results.planned + repeats
-        if self._done_before is None:
-            self._done_before = done
         spent = time.monotonic() - self._began
-        since = done - self._done_before
-        eta = f" · ETA [b]{duration(spent / since * (planned - done))}[/]" if since >= 2 else ""
         row = Table.grid(padding=(0, 1))
         row.add_row(
             Text.from_markup(
@@ -84,7 +79,7 @@ class LiveView:
                 + (f" · [b]{repeated}/{repeats}[/] repeats" if repeats else "")
             ),
             ProgressBar(total=planned, completed=done, width=min(40, self._out.width // 3)),
-            Text.from_markup(f"{len(snapshot.running)} running · {duration(spent)}{eta}"),
+            Text.from_markup(f"{len(snapshot.running)} running · {duration(spent)}{eta(results)}"),
         )
         return row
 
