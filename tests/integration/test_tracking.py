@@ -1,12 +1,15 @@
 """The tracker on a real MLflow store."""
 
+import base64
 import itertools
+import json
 import math
 import re
 import socket
 import sqlite3
 import threading
 import time
+import zlib
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -738,19 +741,64 @@ def test_trial_that_broke_while_mlflow_was_away_is_shown_with_its_epochs(place: 
 
 def test_study_has_a_run_with_its_file_and_a_note(place: Place) -> None:
     tracker = place.tracker()
-    tracker.note("**Best 3.25 bits/dim** (trial 0)")
+    tracker.note("**Best 3.25 bits/dim** (trial 0) · 3 healthy")
     assert tracker.close()
     (run,) = place.runs("study")
     assert run.info.status == "FINISHED"
     assert [file.path for file in place.client.list_artifacts(run.info.run_id)] == ["study.yaml"]
     experiment = place.client.get_experiment_by_name(place.spec.name)
     assert experiment is not None
-    first, *rest = experiment.tags["mlflow.note.content"].split(" · ")
+    first, *rest, counts = experiment.tags["mlflow.note.content"].split(" · ")
     assert first == "**Best 3.25 bits/dim** (trial 0)"
+    assert counts == "3 healthy"
     names = [link.partition("]")[0] for link in rest]
     assert names == ["[Leaderboard", "[Curves", "[Why", "[Decoders", "[Report"]
     assert all(f"(#/experiments/{experiment.experiment_id}/runs" in link for link in rest)
     assert f"/{run.info.run_id}/artifacts/report/index.html" in rest[-1]
+
+
+def test_charts_are_as_high_as_most_trials_need(place: Place) -> None:
+    def heights() -> list[dict[str, float]]:
+        experiment = place.client.get_experiment_by_name(place.spec.name)
+        assert experiment is not None
+        told = json.loads(experiment.tags["mlflow.sharedViewState.tv-curves"])
+        packed = base64.b64decode(told["state"].removeprefix("deflate;"))
+        bits, rate, *_ = json.loads(zlib.decompress(packed))["compareRunCharts"]
+        assert (bits["metricKey"], rate["metricKey"]) == ("val/bits_per_dim", "val/rate")
+        return [bits["range"], rate["range"]]
+
+    tracker = place.tracker()
+    for trial in range(10):
+        # The last one explodes; a row's rate is its number.
+        scores = {"bits_per_dim": 2.0 + trial if trial < 9 else 1e6, "rate_nats": float(trial)}
+        last = report(1, trial=trial, **scores)
+        tracker.open(place.config(trial))
+        tracker.log(last, HEALTHY)
+        tracker.conclude(replace(result(trial, epochs=1), best=last, last=last))
+    wait_for(lambda: len(place.runs()) == 10)
+    assert heights() == [{}, {}]
+    tracker.note("**Best 2 bits/dim**")
+    assert tracker.close()
+    bits, rate = heights()
+    assert bits == pytest.approx({"yMin": 2.0 - 0.4, "yMax": 10.0 + 0.4})
+    assert rate["yMin"] < 0.0
+    assert 8.0 <= rate["yMax"] < 9.0
+
+
+def test_view_that_somebody_has_changed_stays_so(place: Place) -> None:
+    assert place.tracker().close()
+    experiment = place.client.get_experiment_by_name(place.spec.name)
+    assert experiment is not None
+    key = "mlflow.sharedViewState.tv-why"
+    mine = json.loads(experiment.tags[key])
+    mine |= {"name": "mine", "updatedAt": mine["createdAt"] + 1}
+    place.client.set_experiment_tag(experiment.experiment_id, key, json.dumps(mine))
+    tracker = place.tracker()
+    tracker.note("**Best**")
+    assert tracker.close()
+    tags = place.client.get_experiment(experiment.experiment_id).tags
+    assert json.loads(tags[key]) == mine
+    assert json.loads(tags["mlflow.sharedViewState.tv-curves"])["name"] == "2 Curves and trade-off"
 
 
 def test_link_leads_to_the_experiment_of_the_study(place: Place) -> None:

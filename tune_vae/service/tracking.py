@@ -21,7 +21,7 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -33,7 +33,7 @@ from tune_vae.science.history import EpochReport, History, Rollback
 from tune_vae.service.journey import TrialResult, describes, history_of
 from tune_vae.service.palette import COLOURS
 from tune_vae.service.phases import judged, markdown
-from tune_vae.service.views import links, saved_views, view_link
+from tune_vae.service.views import is_ours, links, saved_views, view_link
 from tune_vae.spec import components
 from tune_vae.spec.study import Storage, StudySpec, is_url
 from tune_vae.spec.trial import TrialConfig
@@ -488,11 +488,23 @@ class MlflowTracker:
             self._call(self._client.set_tag, self._runs[trial], key, value)
 
     def _note(self, text: str) -> None:
-        # All that shows before somebody unfolds it is the first line.
-        first, line, rest = text.partition("\n")
-        text = f"{first} · {links(self._experiment, self._study_run)}{line}{rest}"
+        # All that shows before somebody unfolds it is the first line, and of that the beginning.
+        first, dot, rest = text.partition(" · ")
+        text = f"{first} · {links(self._experiment, self._study_run)}{dot}{rest}"
         self._call(self._client.set_experiment_tag, self._experiment, NOTE, text)
+        self._call(self._widen)
         self._call(self._client.set_terminated, self._study_run, "FINISHED")
+
+    def _widen(self) -> None:
+        """Write the views again, with charts for the values that there are."""
+        found = [run.data.metrics for run in self._find()]
+        keys = ("score/bits_per_dim", "score/rate")
+        ends = {key: [metrics[key] for metrics in found if key in metrics] for key in keys}
+        tags = self._client.get_experiment(self._experiment).tags
+        for key, view in _views(self._spec, ends).items():
+            # What somebody has made his own stays.
+            if key in tags and is_ours(tags[key]):
+                self._client.set_experiment_tag(self._experiment, key, view)
 
 
 def experiment_link(spec: StudySpec, server: str) -> str:
@@ -655,8 +667,12 @@ def _experiment(client: "MlflowClient", spec: StudySpec) -> str:
         return str(found.experiment_id)
     place = None if is_server(spec.storage) else f"{_artifact_root(spec.storage)}/{spec.name}"
     tags = {"tune_vae.study": spec.name, "mlflow.experimentKind": "custom_model_development"}
-    tags |= saved_views(int(time.time() * 1000), epochs=spec.train.epochs)
+    tags |= _views(spec, {})
     return str(client.create_experiment(spec.name, artifact_location=place, tags=tags))
+
+
+def _views(spec: StudySpec, ends: Mapping[str, Sequence[float]]) -> dict[str, str]:
+    return saved_views(int(time.time() * 1000), epochs=spec.train.epochs, ends=ends)
 
 
 def is_server(storage: Storage) -> bool:

@@ -6,14 +6,18 @@ internal to MLflow, so it is written, never read back, and nothing depends on it
 
 import base64
 import json
+import math
 import zlib
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-__all__ = ["SECTIONS", "links", "saved_views", "view_link"]
+__all__ = ["SECTIONS", "is_ours", "links", "saved_views", "view_link"]
 
 LEADERBOARD, CURVES, WHY = "tv-leaderboard", "tv-curves", "tv-why"
 DECODERS, SEEDS = "tv-decoders", "tv-seeds"
 
+MOST = 0.9
+"""Share of the trials whose ends a chart's range holds."""
 _TRIALS = "tags.`tune_vae.kind` = 'trial'"
 _REPEATS = "tags.`tune_vae.kind` = 'repeat'"
 _BASE: dict[str, Any] = {
@@ -69,6 +73,13 @@ _SEEDS = [
     "metrics.`score/sample_distance`",
     "params.`seed`",
 ]
+_WIDE = {
+    "tags.`why`": 130,
+    "metrics.`score/bits_per_dim`": 145,
+    "metrics.`score/active_units`": 135,
+    "metrics.`score/sample_distance`": 160,
+}
+"""Pixels of columns whose names would be cut."""
 SECTIONS = {"s1": "1 Is it learning?", "s2": "2 Trade-off", "s3": "3 What it draws"}
 _DRAWN = {
     "reconstructions": "held-out images, each beside its reconstruction",
@@ -100,17 +111,21 @@ def links(experiment: str, study_run: str) -> str:
     return " · ".join([*told, f"[Report]({report}?workflowType=machine_learning)"])
 
 
-def saved_views(milliseconds: int, *, epochs: int) -> dict[str, str]:
+def saved_views(
+    milliseconds: int, *, epochs: int, ends: Mapping[str, Sequence[float]] | None = None
+) -> dict[str, str]:
     """Tags of an experiment, by name.
 
     Arguments:
         milliseconds: Time of writing since 1970; the page lists the newest view first.
         epochs: Of a trial that runs to its end.
+        ends: Where its trials ended, by score: charts show the range of most of these, as first
+            epochs and trials that explode would press all others into one line.
     """
     decoders = {"mode": "param", "groupByData": "decoder"}
     views = {
         LEADERBOARD: ("1 Leaderboard", _table(_RANKED, {})),
-        CURVES: ("2 Curves and trade-off", _charts(epochs)),
+        CURVES: ("2 Curves and trade-off", _charts(epochs, ends or {})),
         WHY: (
             "3 Why trials ended",
             _table(_REASONS, {"tags.`verdict`": 620}) | {"orderByKey": "tags.`why`"},
@@ -133,6 +148,15 @@ def saved_views(milliseconds: int, *, epochs: int) -> dict[str, str]:
     }
 
 
+def is_ours(view: str) -> bool:
+    """Whether a saved view is as it was written here; MLflow's page notes when it changes one."""
+    try:
+        told = json.loads(view)
+        return bool(told["createdAt"] == told["updatedAt"])
+    except (ValueError, KeyError, TypeError):
+        return False
+
+
 def _envelope(name: str, state: dict[str, Any], milliseconds: int) -> str:
     packed = base64.b64encode(zlib.compress(json.dumps(state, separators=(",", ":")).encode()))
     return json.dumps(
@@ -150,16 +174,16 @@ def _table(columns: list[str], widths: dict[str, int]) -> dict[str, Any]:
     return _BASE | {
         "selectedColumns": columns,
         "columnOrder": ["attributes.`Run Name`", *columns, "runDateAndNestInfo", "duration"],
-        "columnWidths": fixed | dict.fromkeys(columns, 105) | widths,
+        "columnWidths": fixed | dict.fromkeys(columns, 105) | _WIDE | widths,
     }
 
 
-def _charts(epochs: int) -> dict[str, Any]:
+def _charts(epochs: int, ends: Mapping[str, Sequence[float]]) -> dict[str, Any]:
     learning = [
-        # What explodes would press all others into one line.
         _line("c1", "val/bits_per_dim", "validation bits per dim (lower is better)")
-        | {"scaleType": "log"},
-        _line("c2", "val/rate", "rate, nats: near 0 is collapsed"),
+        | _range(ends.get("score/bits_per_dim", ())),
+        _line("c2", "val/rate", "rate, nats: near 0 is collapsed")
+        | _range([0.0, *ends.get("score/rate", ())]),
         _line("c3", "health/active_units", "active units"),
     ]
     trade = [
@@ -198,6 +222,16 @@ def _charts(epochs: int) -> dict[str, Any]:
         "compareRunCharts": [*learning, *trade, *drawn],
         "compareRunSections": sections,
     }
+
+
+def _range(values: Sequence[float]) -> dict[str, Any]:
+    """Of a chart, from the lowest value to most of the others; whatever it likes for one value."""
+    finite = sorted(filter(math.isfinite, values))
+    if len(finite) < 2:
+        return {}
+    low, high = finite[0], finite[math.ceil(MOST * len(finite)) - 1]
+    margin = 0.05 * (high - low)
+    return {"range": {"yMin": low - margin, "yMax": high + margin}}
 
 
 def _card(uuid: str, section: str, kind: str, title: str) -> dict[str, Any]:
