@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tune_vae.errors import masked
+from tune_vae.terminal.gpus import Gpus
 from tune_vae.terminal.json_lines import JsonView
 from tune_vae.terminal.plain import PlainView
 from tune_vae.terminal.standing import best_line, counts, eta, verdict_line
@@ -33,15 +34,17 @@ if TYPE_CHECKING:
 
 __all__ = ["LiveView", "view"]
 
-LINES_AROUND = 12
+LINES_AROUND = 13
 """Lines of the live block beside its running trials; more than fit would hide the best."""
 
 
 class LiveView:
     """A permanent line per verdict above a block that follows what runs."""
 
-    def __init__(self, out: Console, live: Live, spec: "StudySpec") -> None:
-        self._out, self._live, self._spec = out, live, spec
+    def __init__(
+        self, out: Console, live: Live, spec: "StudySpec", gpus: Gpus | None = None
+    ) -> None:
+        self._out, self._live, self._spec, self._gpus = out, live, spec, gpus
         self._began = time.monotonic()
 
     def show(self, snapshot: "Snapshot") -> None:
@@ -63,6 +66,8 @@ class LiveView:
             parts += [Text(), whole(Text.from_markup(best))]
         if snapshot.trouble:
             parts.append(whole(Text(f"waiting: {snapshot.trouble}", style="yellow")))
+        if self._gpus and self._gpus.line:
+            parts.append(Text(self._gpus.line, style="dim", no_wrap=True, overflow="ellipsis"))
         parts.append(Text("Ctrl-C stops after this epoch and keeps everything", style="dim"))
         return Group(*parts)
 
@@ -139,7 +144,11 @@ def view(
         return
     start = Text("starting Ray, MLflow and the workers …", style="dim")
     with Live(start, console=out, auto_refresh=False, transient=True) as live:
-        yield LiveView(out, live, spec).show
+        gpus = Gpus()
+        try:
+            yield LiveView(out, live, spec, gpus).show
+        finally:
+            gpus.close()
 
 
 def _header(out: Console, spec: "StudySpec", command: str) -> None:
