@@ -204,6 +204,8 @@ def _charts(epochs: int, ends: Mapping[str, Sequence[float]]) -> dict[str, Any]:
     drawn = [
         _card(f"c{place}", "s3", "IMAGE", title)
         | {"imageKeys": [f"drawn/{name}"], "step": epochs, "runsCountToCompare": 12}
+        # They would take the room of the images.
+        | {"showRunParams": False}
         for place, (name, title) in enumerate(_DRAWN.items(), start=7)
     ]
     sections = [
