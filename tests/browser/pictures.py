@@ -42,7 +42,6 @@ def main() -> None:
         page.goto(f"{server}/{views.view_link(place.partition('/')[0], views.CURVES)}")
         window.see(page, *views.SECTIONS.values())
         page.locator(".js-plotly-plot .scatterlayer .trace").first.wait_for()
-        window.drawn(page, "samples", spec.train.epochs)
         page.screenshot(path=folder / "mlflow.png")
 
 

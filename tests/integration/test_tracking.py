@@ -40,6 +40,7 @@ from tune_vae.service.tracking import (
     attach_report,
     experiment_link,
 )
+from tune_vae.service.views import saved_views
 from tune_vae.spec.study import StudySpec
 from tune_vae.spec.trial import TrialConfig
 from tune_vae.training.checkpoint import CheckpointStore
@@ -47,6 +48,7 @@ from tune_vae.training.checkpoint import CheckpointStore
 pytestmark = MLFLOW_WARNINGS
 
 HEALTHY = Verdict(Kind.HEALTHY, "as it should be")
+SHARED = "mlflow.sharedViewState."
 _numbers = itertools.count()
 
 
@@ -758,14 +760,15 @@ def test_study_has_a_run_with_its_file_and_a_note(place: Place) -> None:
 
 
 def test_charts_are_as_high_as_most_trials_need(place: Place) -> None:
-    def heights() -> list[dict[str, float]]:
+    def heights() -> tuple[dict[str, float], dict[str, float], set[int]]:
         experiment = place.client.get_experiment_by_name(place.spec.name)
         assert experiment is not None
-        told = json.loads(experiment.tags["mlflow.sharedViewState.tv-curves"])
+        told = json.loads(experiment.tags[f"{SHARED}tv-curves"])
         packed = base64.b64decode(told["state"].removeprefix("deflate;"))
-        bits, rate, *_ = json.loads(zlib.decompress(packed))["compareRunCharts"]
+        bits, rate, *cards = json.loads(zlib.decompress(packed))["compareRunCharts"]
         assert (bits["metricKey"], rate["metricKey"]) == ("val/bits_per_dim", "val/rate")
-        return [bits["range"], rate["range"]]
+        steps = {card["step"] for card in cards if card["type"] == "IMAGE"}
+        return bits["range"], rate["range"], steps
 
     tracker = place.tracker()
     for trial in range(10):
@@ -776,20 +779,34 @@ def test_charts_are_as_high_as_most_trials_need(place: Place) -> None:
         tracker.log(last, HEALTHY)
         tracker.conclude(replace(result(trial, epochs=1), best=last, last=last))
     wait_for(lambda: len(place.runs()) == 10)
-    assert heights() == [{}, {}]
+    assert heights() == ({}, {}, {0})
     tracker.note("**Best 2 bits/dim**")
     assert tracker.close()
-    bits, rate = heights()
+    bits, rate, steps = heights()
     assert bits == pytest.approx({"yMin": 2.0 - 0.4, "yMax": 10.0 + 0.4})
     assert rate["yMin"] < 0.0
     assert 8.0 <= rate["yMax"] < 9.0
+    # All ran to their ends.
+    assert steps == {EPOCHS}
+
+
+@pytest.mark.parametrize(
+    ("epochs", "whole", "step"), [(60, 0.0, 8), (60, 0.4, 8), (60, 0.5, 60), (300, 0.1, 32)]
+)
+def test_drawings_are_shown_of_an_epoch_that_most_trials_come_to(
+    epochs: int, whole: float, step: int
+) -> None:
+    told = json.loads(saved_views(0, epochs=epochs, whole=whole)[f"{SHARED}tv-curves"])
+    packed = base64.b64decode(told["state"].removeprefix("deflate;"))
+    cards = json.loads(zlib.decompress(packed))["compareRunCharts"]
+    assert {card["step"] for card in cards if card["type"] == "IMAGE"} == {step}
 
 
 def test_view_that_somebody_has_changed_stays_so(place: Place) -> None:
     assert place.tracker().close()
     experiment = place.client.get_experiment_by_name(place.spec.name)
     assert experiment is not None
-    key = "mlflow.sharedViewState.tv-why"
+    key = f"{SHARED}tv-why"
     mine = json.loads(experiment.tags[key])
     mine |= {"name": "mine", "updatedAt": mine["createdAt"] + 1}
     place.client.set_experiment_tag(experiment.experiment_id, key, json.dumps(mine))
@@ -798,7 +815,7 @@ def test_view_that_somebody_has_changed_stays_so(place: Place) -> None:
     assert tracker.close()
     tags = place.client.get_experiment(experiment.experiment_id).tags
     assert json.loads(tags[key]) == mine
-    assert json.loads(tags["mlflow.sharedViewState.tv-curves"])["name"] == "2 Curves and trade-off"
+    assert json.loads(tags[f"{SHARED}tv-curves"])["name"] == "2 Curves and trade-off"
 
 
 def test_link_leads_to_the_experiment_of_the_study(place: Place) -> None:

@@ -497,11 +497,12 @@ class MlflowTracker:
 
     def _widen(self) -> None:
         """Write the views again, with charts for the values that there are."""
-        found = [run.data.metrics for run in self._find()]
+        found = [run.data for run in self._find()]
         keys = ("score/bits_per_dim", "score/rate")
-        ends = {key: [metrics[key] for metrics in found if key in metrics] for key in keys}
+        ends = {key: [data.metrics[key] for data in found if key in data.metrics] for key in keys}
+        whole = sum(data.tags.get("state") == "complete" for data in found) / max(1, len(found))
         tags = self._client.get_experiment(self._experiment).tags
-        for key, view in _views(self._spec, ends).items():
+        for key, view in _views(self._spec, ends, whole).items():
             # What somebody has made his own stays.
             if key in tags and is_ours(tags[key]):
                 self._client.set_experiment_tag(self._experiment, key, view)
@@ -671,8 +672,11 @@ def _experiment(client: "MlflowClient", spec: StudySpec) -> str:
     return str(client.create_experiment(spec.name, artifact_location=place, tags=tags))
 
 
-def _views(spec: StudySpec, ends: Mapping[str, Sequence[float]]) -> dict[str, str]:
-    return saved_views(int(time.time() * 1000), epochs=spec.train.epochs, ends=ends)
+def _views(
+    spec: StudySpec, ends: Mapping[str, Sequence[float]], whole: float = 0.0
+) -> dict[str, str]:
+    now = int(time.time() * 1000)
+    return saved_views(now, epochs=spec.train.epochs, ends=ends, whole=whole)
 
 
 def is_server(storage: Storage) -> bool:

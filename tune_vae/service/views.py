@@ -11,6 +11,8 @@ import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tune_vae.training.gallery import is_drawn
+
 __all__ = ["SECTIONS", "is_ours", "links", "saved_views", "view_link"]
 
 LEADERBOARD, CURVES, WHY = "tv-leaderboard", "tv-curves", "tv-why"
@@ -18,6 +20,8 @@ DECODERS, SEEDS = "tv-decoders", "tv-seeds"
 
 MOST = 0.9
 """Share of the trials whose ends a chart's range holds."""
+EARLY = 7
+"""Part of the epochs after which pruners begin to stop trials."""
 _TRIALS = "tags.`tune_vae.kind` = 'trial'"
 _REPEATS = "tags.`tune_vae.kind` = 'repeat'"
 _BASE: dict[str, Any] = {
@@ -112,7 +116,11 @@ def links(experiment: str, study_run: str) -> str:
 
 
 def saved_views(
-    milliseconds: int, *, epochs: int, ends: Mapping[str, Sequence[float]] | None = None
+    milliseconds: int,
+    *,
+    epochs: int,
+    ends: Mapping[str, Sequence[float]] | None = None,
+    whole: float = 0.0,
 ) -> dict[str, str]:
     """Tags of an experiment, by name.
 
@@ -121,11 +129,14 @@ def saved_views(
         epochs: Of a trial that runs to its end.
         ends: Where its trials ended, by score: charts show the range of most of these, as first
             epochs and trials that explode would press all others into one line.
+        whole: Share of its trials that ran all their epochs. Below a half, drawings are shown of
+            an epoch that most trials come to.
     """
+    drawn = epochs if whole >= 0.5 else max(filter(is_drawn, range(1 + epochs // EARLY)))
     decoders = {"mode": "param", "groupByData": "decoder"}
     views = {
         LEADERBOARD: ("1 Leaderboard", _table(_RANKED, {})),
-        CURVES: ("2 Curves and trade-off", _charts(epochs, ends or {})),
+        CURVES: ("2 Curves and trade-off", _charts(drawn, ends or {})),
         WHY: (
             "3 Why trials ended",
             _table(_REASONS, {"tags.`verdict`": 620}) | {"orderByKey": "tags.`why`"},
@@ -178,7 +189,7 @@ def _table(columns: list[str], widths: dict[str, int]) -> dict[str, Any]:
     }
 
 
-def _charts(epochs: int, ends: Mapping[str, Sequence[float]]) -> dict[str, Any]:
+def _charts(drawn: int, ends: Mapping[str, Sequence[float]]) -> dict[str, Any]:
     learning = [
         _line("c1", "val/bits_per_dim", "validation bits per dim (lower is better)")
         | _range(ends.get("score/bits_per_dim", ())),
@@ -201,9 +212,9 @@ def _charts(epochs: int, ends: Mapping[str, Sequence[float]]) -> dict[str, Any]:
             "showAllRuns": True,
         },
     ]
-    drawn = [
+    drawings = [
         _card(f"c{place}", "s3", "IMAGE", title)
-        | {"imageKeys": [f"drawn/{name}"], "step": epochs, "runsCountToCompare": 12}
+        | {"imageKeys": [f"drawn/{name}"], "step": drawn, "runsCountToCompare": 12}
         # They would take the room of the images.
         | {"showRunParams": False}
         for place, (name, title) in enumerate(_DRAWN.items(), start=7)
@@ -221,7 +232,7 @@ def _charts(epochs: int, ends: Mapping[str, Sequence[float]]) -> dict[str, Any]:
     ]
     return _BASE | {
         "selectedColumns": _RANKED,
-        "compareRunCharts": [*learning, *trade, *drawn],
+        "compareRunCharts": [*learning, *trade, *drawings],
         "compareRunSections": sections,
     }
 
