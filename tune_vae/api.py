@@ -366,12 +366,15 @@ def results(spec: StudySpec) -> StudyResults:
     return StudyResults.of(spec, rows, foretold=read_foretold(spec))
 
 
-def report(spec: StudySpec, to: Path | None = None) -> tuple["Written", str]:
+def report(
+    spec: StudySpec, to: Path | None = None, found: StudyResults | None = None
+) -> tuple["Written", str]:
     """Write what a study found as one page with pictures, also while it is searched.
 
     Arguments:
         spec: The study.
         to: Folder of the page; by default `reports/<study>` beside the checkpoints' folder.
+        found: What it found, if that was read already.
 
     Returns:
         What was written, and why MLflow did not take a copy; empty if it did.
@@ -388,7 +391,7 @@ def report(spec: StudySpec, to: Path | None = None) -> tuple["Written", str]:
     if spec.undecided:
         bounds = read_bounds(spec)
         spec = spec.with_bounds(*bounds) if bounds else spec
-    evidence = gather(spec, results(spec))
+    evidence = gather(spec, found or results(spec))
     try:
         data: Splits | None = _images(spec)
     except DataError:

@@ -174,7 +174,7 @@ def report(
     found = api.results(spec)
     if not as_json:
         terminal.report_text(out, found, spec)
-    written, trouble = api.report(spec, to)
+    written, trouble = api.report(spec, to, found)
     if as_json:
         terminal.write_report(out, found, spec, page=str(written.page), trouble=trouble)
     else:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from mlflow.artifacts import download_artifacts
 from optuna.trial import TrialState
 
 import tune_vae
@@ -273,7 +274,13 @@ def test_best_checkpoint_in_mlflow_opens_and_scores_as_recorded(
 ) -> None:
     winner = min((row for row in small.rows() if row.finished), key=lambda row: row.values)
     (run,) = [run for run in small.runs() if run.data.tags["tune_vae.trial"] == str(winner.trial)]
-    file = small.client.download_artifacts(run.info.run_id, "checkpoints/best.pt", str(tmp_path))
+    models = small.client.search_logged_models(
+        [run.info.experiment_id], f"source_run_id = '{run.info.run_id}'"
+    )
+    (best,) = [model for model in models if model.name.endswith("-best")]
+    file = download_artifacts(
+        artifact_uri=f"{best.artifact_location}/best.pt", dst_path=str(tmp_path)
+    )
     assert tune_vae.load_vae(file).generate(2).shape == (2, 1, 8, 8)
     scores = tune_vae.validate(file)
     assert winner.best is not None

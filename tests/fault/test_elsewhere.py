@@ -80,8 +80,12 @@ def test_study_goes_on_on_another_machine_that_has_only_the_stores(
         assert run.info.status == "FINISHED"
         history = client.get_metric_history(run.info.run_id, "sched/kl_weight")
         assert sorted(metric.step for metric in history) == list(range(1, EPOCHS + 1))
-        files = [file.path for file in client.list_artifacts(run.info.run_id, "checkpoints")]
-        assert files == ["checkpoints/best.pt", "checkpoints/last.pt"]
+        models = client.search_logged_models(
+            [experiment.experiment_id], f"source_run_id = '{run.info.run_id}'"
+        )
+        assert {model.status for model in models} == {"READY"}
+        names = [model.name.rpartition("-")[2] for model in models]
+        assert sorted(names) in (["best"], ["best", "last"])
 
     assert_no_password(there, tmp_path, settings["TUNE_VAE_LEDGER"])
 

@@ -89,8 +89,10 @@ def test_epochs_of_trials_that_ended_while_mlflow_was_away_are_sent_later_in_ord
             moments = [metric.timestamp for metric in history]
             # When each epoch was, and not when it was sent.
             assert moments == sorted(set(moments))
-            files = [file.path for file in place.client.list_artifacts(run.info.run_id)]
-            assert files == ["checkpoints"]
+            images = place.client.list_artifacts(run.info.run_id, "images")
+            drawn = sorted(int(file.path.split("+")[2]) for file in images)
+            # Three drawings, each large and small.
+            assert drawn == [epoch for epoch in (0, 1, 2, 4, 8, 16, 20) for _ in range(6)]
     finally:
         server.stop()
 

@@ -1,43 +1,54 @@
 """The tracker on a real MLflow store."""
 
+import base64
 import itertools
+import json
 import math
+import re
 import socket
 import sqlite3
 import threading
 import time
+import zlib
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy
 import pytest
 from mlflow import MlflowClient
+from mlflow.artifacts import download_artifacts
 from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import ENDPOINT_NOT_FOUND
 
 from tests.factories import report
 from tests.stores import MLFLOW_WARNINGS
 from tests.trials import DIGEST, EPOCHS, study, trial_config
-from tune_vae import load_vae
+from tests.unit.service.fakes import Diary, FakeLedger, FakeTracker
+from tune_vae import load_vae, validate
+from tune_vae.data import Splits
 from tune_vae.errors import StorageError
-from tune_vae.science.health import Kind, Verdict
+from tune_vae.science.health import Kind, Limits, Verdict
 from tune_vae.science.history import EpochReport, Rollback
-from tune_vae.service.journey import TrialResult
+from tune_vae.service.journey import TrialResult, run_pack
 from tune_vae.service.tracking import (
     EPOCHS_IN_A_REQUEST,
     MlflowTracker,
     attach_report,
     experiment_link,
 )
+from tune_vae.service.views import saved_views
 from tune_vae.spec.study import StudySpec
 from tune_vae.spec.trial import TrialConfig
 from tune_vae.training.checkpoint import CheckpointStore
-from tune_vae.training.trainer import Trainer
 
 pytestmark = MLFLOW_WARNINGS
 
 HEALTHY = Verdict(Kind.HEALTHY, "as it should be")
+SHARED = "mlflow.sharedViewState."
 _numbers = itertools.count()
 
 
@@ -299,24 +310,196 @@ def test_number_that_is_not_finite_is_never_sent(place: Place, shared: Path) -> 
             assert count == 0
 
 
-def test_checkpoints_of_a_trial_open_from_its_artifacts(
-    place: Place, few_digits: Any, tmp_path: Path
-) -> None:
-    config = place.config(epochs=1)
-    trainer = Trainer([config.member()], few_digits)
-    (trained,) = next(iter(trainer))
-    state = trainer.state(0) | {"reports": [trained.to_dict()]}
-    place.store.save_best(0, state)
-    place.store.save_last(0, state)
-    tracker = place.tracker()
-    show(tracker, config, epochs=1)
-    tracker.conclude(result(epochs=1))
+def train(place: Place, config: TrialConfig, data: Splits) -> TrialResult:
+    """Train a trial for real, as a worker does, and show it; returns its result."""
+    ledger, tracker = FakeLedger(Diary(), {}), place.tracker()
+    tracker.open(config)
+    for _ in run_pack(
+        [config], data=data, limits=Limits(), ledger=ledger, tracker=tracker, store=place.store
+    ):
+        pass
     assert tracker.close()
+    (result,) = ledger.results
+    return result
+
+
+@pytest.fixture
+def models(place: Place) -> Callable[[], dict[str, Any]]:
+    """The models of the study, by name."""
+
+    def found() -> dict[str, Any]:
+        experiment = place.client.get_experiment_by_name(place.spec.name)
+        assert experiment is not None
+        listed = place.client.search_logged_models([experiment.experiment_id])
+        assert len({model.name for model in listed}) == len(listed)
+        return {model.name: model for model in listed}
+
+    return found
+
+
+def images(place: Place) -> dict[tuple[str, int], list[str]]:
+    """Endings of a run's images, by name and step, as MLflow's page reads them."""
+    found: dict[tuple[str, int], list[str]] = {}
+    for file in place.client.list_artifacts(place.run().info.run_id, "images"):
+        key, _, step, _, _, *rest = Path(file.path).name.split("+")
+        found.setdefault((key, int(step)), []).append(Path("+".join(rest)).suffix)
+    return {key: sorted(endings) for key, endings in found.items()}
+
+
+def all_images(*epochs: int) -> dict[tuple[str, int], list[str]]:
+    names = ("reconstructions", "samples", "traversals")
+    return {(f"drawn~{name}", n): [".png", ".webp"] for name in names for n in epochs}
+
+
+def test_trial_is_drawn_before_it_begins_ever_more_seldom_and_at_its_end(
+    place: Place, few_digits: Splits, tmp_path: Path
+) -> None:
+    train(place, place.config(epochs=6), few_digits)
+    assert images(place) == all_images(0, 1, 2, 4, 6)
+    assert place.run().data.tags["mlflow.loggedImages"] == "True"
     run = place.run().info.run_id
-    files = [file.path for file in place.client.list_artifacts(run, "checkpoints")]
-    assert files == ["checkpoints/best.pt", "checkpoints/last.pt"]
-    local = place.client.download_artifacts(run, "checkpoints/best.pt", str(tmp_path))
-    assert load_vae(local).generate(3).shape == (3, 1, 8, 8)
+    # What a model draws before it is trained is not what it draws after six epochs.
+    drawn = [
+        Path(place.client.download_artifacts(run, file.path, str(tmp_path))).read_bytes()
+        for file in place.client.list_artifacts(run, "images")
+        if "~reconstructions" in file.path and file.path.endswith(".png")
+    ]
+    assert len(set(drawn)) == 5
+
+
+def test_images_have_the_names_that_mlflow_gives_those_it_shows_by_step(
+    place: Place, few_digits: Splits
+) -> None:
+    train(place, place.config(epochs=1), few_digits)
+    run = place.run().info.run_id
+    ours = [Path(file.path).name for file in place.client.list_artifacts(run, "images")]
+    pixels = numpy.zeros((4, 4, 1), dtype=numpy.uint8)
+    place.client.log_image(run, pixels, key="drawn/theirs", step=1, synchronous=True)
+    listed = [Path(file.path).name for file in place.client.list_artifacts(run, "images")]
+    theirs = [name for name in listed if name not in ours]
+
+    def form(name: str) -> str:
+        words = re.sub(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "UUID", name)
+        return re.sub(r"~\w+|\d+", "#", words)
+
+    assert {form(name) for name in ours} == {form(name) for name in theirs}
+    assert len({form(name) for name in theirs}) == 2
+
+
+@pytest.mark.parametrize("shown", ["nothing", "half an epoch", "an epoch"])
+def test_images_that_a_kill_kept_from_the_page_come_later_and_once(
+    place: Place, few_digits: Splits, shown: str
+) -> None:
+    config = place.config(epochs=4)
+    killed = place.tracker()
+    killed.open(config)
+    ledger = FakeLedger(Diary(), {})
+    journey = run_pack(
+        [config], data=few_digits, limits=Limits(), ledger=ledger,
+        tracker=killed if shown != "nothing" else FakeTracker(Diary()), store=place.store,
+    )  # fmt: skip
+    next(journey)
+    next(journey)
+    assert killed.close()
+    if shown == "half an epoch":
+        folder = place.client.list_artifacts(place.run().info.run_id, "images")
+        root = place.run().info.artifact_uri.removeprefix("file://")
+        for file in folder[::2]:
+            (Path(root) / file.path).unlink()
+    assert (shown == "nothing") == (not images(place))
+    result = train(place, config, few_digits)
+    assert result.finished
+    assert images(place) == all_images(0, 1, 2, 4)
+    # Told again after its end, as when the ledger did not hear of it.
+    again = place.tracker()
+    again.open(config)
+    again.conclude(result)
+    assert again.close()
+    assert images(place) == all_images(0, 1, 2, 4)
+
+
+def test_best_and_last_checkpoint_are_models_with_their_scores_on_the_data(
+    place: Place, few_digits: Splits, models: Callable[[], dict[str, Any]], tmp_path: Path
+) -> None:
+    # The learning rate is far too high to end well.
+    config = place.config(epochs=6, lr=0.1)
+    result = train(place, config, few_digits)
+    assert result.best is not None
+    assert result.best.epoch < result.last.epoch, "choose a higher learning rate"
+    points = place.client.get_metric_history(place.run().info.run_id, "val/mse")
+    assert [point.step for point in points] == [1, 2, 3, 4, 5, 6]
+    found = models()
+    assert set(found) == {"000-best", "000-last"}
+    for name, told in (("best", result.best), ("last", result.last)):
+        model = found[f"000-{name}"]
+        assert model.status == "READY"
+        assert model.source_run_id == place.run().info.run_id
+        assert model.params["likelihood"] == "gaussian"
+        assert model.params["epoch"] == str(told.epoch)
+        scores = {metric.key: metric for metric in model.metrics}
+        assert scores["val/mse"].value == pytest.approx(told.mse, rel=1e-5)
+        assert scores["val/mse"].step == told.epoch
+        assert {score.dataset_digest for score in scores.values()} == {DIGEST}
+        assert {score.dataset_name for score in scores.values()} == {"digits"}
+        assert ("score/mse" in scores) == (name == "best")
+        local = download_artifacts(
+            artifact_uri=f"{model.artifact_location}/{name}.pt", dst_path=str(tmp_path / name)
+        )
+        assert load_vae(local).generate(3).shape == (3, 1, 8, 8)
+        assert validate(local, few_digits)["mse"] == pytest.approx(told.mse, rel=1e-4)
+
+
+def test_checkpoint_that_is_the_best_and_the_last_is_one_model(
+    place: Place, few_digits: Splits, models: Callable[[], dict[str, Any]]
+) -> None:
+    result = train(place, place.config(epochs=1), few_digits)
+    assert set(models()) == {"000-best"}
+    for _ in range(2):
+        again = place.tracker()
+        again.open(place.config(epochs=1))
+        again.conclude(result)
+        assert again.close()
+    assert set(models()) == {"000-best"}
+    assert place.steps("score/mse") == [0]
+    assert place.steps("val/mse") == [1]
+
+
+def test_model_that_a_kill_left_half_made_is_completed(
+    place: Place, few_digits: Splits, models: Callable[[], dict[str, Any]]
+) -> None:
+    opened = place.tracker()
+    opened.open(place.config(epochs=1))
+    assert opened.close()
+    run = place.run().info
+    place.client.create_logged_model(run.experiment_id, "000-best", run.run_id)
+    train(place, place.config(epochs=1), few_digits)
+    assert models()["000-best"].status == "READY"
+    assert {metric.key for metric in models()["000-best"].metrics} >= {"val/mse", "score/mse"}
+
+
+def test_run_of_a_trial_whose_models_are_refused_ends_all_the_same(
+    place: Place, few_digits: Splits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by a server of an earlier version, which knows none."""
+
+    def refuse(*args: object, **options: object) -> None:
+        raise MlflowException("no such endpoint", error_code=ENDPOINT_NOT_FOUND)
+
+    monkeypatch.setattr(MlflowClient, "search_logged_models", refuse)
+    tracker = place.tracker()
+    show(tracker, place.config())
+    tracker.conclude(result())
+    assert not tracker.close()
+    assert "no such endpoint" in tracker.trouble
+    assert place.run().info.status == "FINISHED"
+
+
+def test_run_names_the_data_with_their_digest(place: Place) -> None:
+    tracker = place.tracker()
+    show(tracker, place.config())
+    assert tracker.close()
+    (dataset,) = place.run().inputs.dataset_inputs
+    assert (dataset.dataset.name, dataset.dataset.digest) == ("digits", DIGEST)
 
 
 @pytest.mark.parametrize("shown", [0, 2, EPOCHS])
@@ -560,14 +743,79 @@ def test_trial_that_broke_while_mlflow_was_away_is_shown_with_its_epochs(place: 
 
 def test_study_has_a_run_with_its_file_and_a_note(place: Place) -> None:
     tracker = place.tracker()
-    tracker.note("**Best 3.25 bits/dim** (trial 0)")
+    tracker.note("**Best 3.25 bits/dim** (trial 0) · 3 healthy")
     assert tracker.close()
     (run,) = place.runs("study")
     assert run.info.status == "FINISHED"
     assert [file.path for file in place.client.list_artifacts(run.info.run_id)] == ["study.yaml"]
     experiment = place.client.get_experiment_by_name(place.spec.name)
     assert experiment is not None
-    assert experiment.tags["mlflow.note.content"] == "**Best 3.25 bits/dim** (trial 0)"
+    first, *rest, counts = experiment.tags["mlflow.note.content"].split(" · ")
+    assert first == "**Best 3.25 bits/dim** (trial 0)"
+    assert counts == "3 healthy"
+    names = [link.partition("]")[0] for link in rest]
+    assert names == ["[Leaderboard", "[Curves", "[Why", "[Decoders", "[Report"]
+    assert all(f"(#/experiments/{experiment.experiment_id}/runs" in link for link in rest)
+    assert f"/{run.info.run_id}/artifacts/report/index.html" in rest[-1]
+
+
+def test_charts_are_as_high_as_most_trials_need(place: Place) -> None:
+    def heights() -> tuple[dict[str, float], dict[str, float], set[int]]:
+        experiment = place.client.get_experiment_by_name(place.spec.name)
+        assert experiment is not None
+        told = json.loads(experiment.tags[f"{SHARED}tv-curves"])
+        packed = base64.b64decode(told["state"].removeprefix("deflate;"))
+        bits, rate, *cards = json.loads(zlib.decompress(packed))["compareRunCharts"]
+        assert (bits["metricKey"], rate["metricKey"]) == ("val/bits_per_dim", "val/rate")
+        steps = {card["step"] for card in cards if card["type"] == "IMAGE"}
+        return bits["range"], rate["range"], steps
+
+    tracker = place.tracker()
+    for trial in range(10):
+        # The last one explodes; a row's rate is its number.
+        scores = {"bits_per_dim": 2.0 + trial if trial < 9 else 1e6, "rate_nats": float(trial)}
+        last = report(1, trial=trial, **scores)
+        tracker.open(place.config(trial))
+        tracker.log(last, HEALTHY)
+        tracker.conclude(replace(result(trial, epochs=1), best=last, last=last))
+    wait_for(lambda: len(place.runs()) == 10)
+    assert heights() == ({}, {}, {0})
+    tracker.note("**Best 2 bits/dim**")
+    assert tracker.close()
+    bits, rate, steps = heights()
+    assert bits == pytest.approx({"yMin": 2.0 - 0.4, "yMax": 10.0 + 0.4})
+    assert rate["yMin"] < 0.0
+    assert 8.0 <= rate["yMax"] < 9.0
+    # All ran to their ends.
+    assert steps == {EPOCHS}
+
+
+@pytest.mark.parametrize(
+    ("epochs", "whole", "step"), [(60, 0.0, 8), (60, 0.4, 8), (60, 0.5, 60), (300, 0.1, 32)]
+)
+def test_drawings_are_shown_of_an_epoch_that_most_trials_come_to(
+    epochs: int, whole: float, step: int
+) -> None:
+    told = json.loads(saved_views(0, epochs=epochs, whole=whole)[f"{SHARED}tv-curves"])
+    packed = base64.b64decode(told["state"].removeprefix("deflate;"))
+    cards = json.loads(zlib.decompress(packed))["compareRunCharts"]
+    assert {card["step"] for card in cards if card["type"] == "IMAGE"} == {step}
+
+
+def test_view_that_somebody_has_changed_stays_so(place: Place) -> None:
+    assert place.tracker().close()
+    experiment = place.client.get_experiment_by_name(place.spec.name)
+    assert experiment is not None
+    key = f"{SHARED}tv-why"
+    mine = json.loads(experiment.tags[key])
+    mine |= {"name": "mine", "updatedAt": mine["createdAt"] + 1}
+    place.client.set_experiment_tag(experiment.experiment_id, key, json.dumps(mine))
+    tracker = place.tracker()
+    tracker.note("**Best**")
+    assert tracker.close()
+    tags = place.client.get_experiment(experiment.experiment_id).tags
+    assert json.loads(tags[key]) == mine
+    assert json.loads(tags[f"{SHARED}tv-curves"])["name"] == "2 Curves and trade-off"
 
 
 def test_link_leads_to_the_experiment_of_the_study(place: Place) -> None:

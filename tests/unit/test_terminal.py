@@ -2,6 +2,7 @@
 
 import io
 import re
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -39,6 +40,7 @@ from tune_vae.service.stores import StoreReport
 from tune_vae.service.study_forecast import StudyForecast
 from tune_vae.spec.space import Range
 from tune_vae.spec.study import Storage
+from tune_vae.terminal.gpus import Gpus
 
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 COLOURS = re.compile(r"\x1b\[[0-9;]*(3[0-7]|9[0-7]|38;[0-9;]+)m")
@@ -79,10 +81,12 @@ def lines(out: Console) -> list[str]:
     return [line for line in ESCAPES.sub("", said(out)).splitlines() if line]
 
 
-def live(*shots: Snapshot, width: int = 100, height: int = 50, **parts: str) -> Console:
+def live(
+    *shots: Snapshot, width: int = 100, height: int = 50, gpus: Gpus | None = None, **parts: str
+) -> Console:
     out = console(width, terminal=True, height=height)
     with Live(console=out, auto_refresh=False, transient=True) as block:
-        view = terminal.LiveView(out, block, spec(**parts))
+        view = terminal.LiveView(out, block, spec(**parts), gpus)
         for shot in shots:
             view.show(shot)
     return out
@@ -235,8 +239,8 @@ class TestLiveView:
     def test_more_running_trials_than_fit_are_counted(self) -> None:
         many = snapshot(running=tuple(running(trial) for trial in range(64)))
         shown = lines(live(many, height=24))
-        assert "… and 52 more" in shown
-        assert sum("gaussian·optimal" in line for line in shown) == 2 * 12
+        assert "… and 53 more" in shown
+        assert sum("gaussian·optimal" in line for line in shown) == 2 * 11
         assert shown[-1].startswith("Ctrl-C")
 
     def test_study_of_two_objectives_counts_its_front(self) -> None:
@@ -256,11 +260,34 @@ class TestLiveView:
         assert "no trial has ended yet" in shown
         assert not any("ETA" in line for line in shown)
 
-    def test_remaining_time_is_told_after_two_trials(self) -> None:
-        out = live(snapshot(*ROWS[:1]), snapshot(*ROWS[:3]), snapshot(*ROWS[:2]))
-        with_eta = ["ETA" in line for line in lines(out) if "/30 trials" in line]
-        assert with_eta[0] is False
-        assert True in with_eta
+    def test_remaining_time_is_told_once_an_epoch_was_timed(self) -> None:
+        untimed = replace(row(8), state="running")
+        timed = replace(untimed, started=time.time() - 60.0, epoch=10)
+        for one, told in ((untimed, False), (timed, True)):
+            found = results(*ROWS, one)
+            (*_, line) = [x for x in lines(live(Snapshot(results=found))) if "/30" in x]
+            assert ("ETA" in line) is told
+
+    def test_gpus_of_the_machine_have_a_line(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        program = tmp_path / "nvidia-smi"
+        program.write_text("#!/bin/sh\necho '0, 82, 9421, 142336'; echo '1, [N/A], 0, 24576'\n")
+        program.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
+        gpus = Gpus()
+        try:
+            end = time.monotonic() + 30
+            while not gpus.line:
+                assert time.monotonic() < end
+                time.sleep(0.01)
+        finally:
+            gpus.close()
+        shown = lines(live(snapshot(), gpus=gpus))
+        assert "gpu0 82% · 9.2/139.0 GiB   gpu1 · 0.0/24.0 GiB" in shown
+        assert not any("gpu" in line for line in lines(live(snapshot())))
+        program.write_text("#!/bin/sh\nexit 9\n")
+        assert gpus._ask() == ""
 
     def test_colour_only_helps(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("COLORTERM", "truecolor")

@@ -37,6 +37,9 @@ def curves(evidence: Evidence) -> Picture | None:
 
     def draw(figure: Figure) -> None:
         grid = figure.subplots(2, len(columns), sharex=True, sharey="row", squeeze=False)
+        longest = max(history.epochs for history in histories.values())
+        grid[0][0].set(ylabel="bits per dim", ylim=limits[0], xlim=(0, longest + 1))
+        grid[1][0].set(ylabel="rate, nats", ylim=limits[1])
         for place, rows in enumerate(columns):
             for axes, number in zip(grid[:, place], numbers, strict=True):
                 _shade(axes, [histories[row.trial] for row in rows])
@@ -50,8 +53,6 @@ def curves(evidence: Evidence) -> Picture | None:
             title = f"{group_name(rows)}: {len(rows)}".replace(" or ", "\nor ")
             grid[0][place].set_title(title, color=colour)
             grid[1][place].set_xlabel("epoch")
-        grid[0][0].set(ylabel="bits per dim", ylim=limits[0])
-        grid[1][0].set(ylabel="rate, nats", ylim=limits[1])
 
     counted = ", ".join(f"{len(rows)} {group_name(rows)}" for rows in columns)
     thick = f"; the thick line is trial {subject.trial}" if subject else ""
@@ -76,7 +77,7 @@ def every_trial(evidence: Evidence) -> Picture | None:
     bits, rate = (_limits(evidence, number) for number in (evidence.bits, _rate))
     lines = math.ceil(len(rows) / COLUMNS)
     height = 0.5 + 1.25 * lines
-    room = {"left": 0.06, "right": 0.995, "top": 1 - 0.22 / height, "bottom": 0.45 / height}
+    room = {"left": 0.06, "right": 0.985, "top": 1 - 0.22 / height, "bottom": 0.45 / height}
     room |= {"hspace": 0.32, "wspace": 0.08}
 
     def draw(figure: Figure) -> None:
@@ -85,6 +86,9 @@ def every_trial(evidence: Evidence) -> Picture | None:
         )
         for axes in grid.flat[len(rows) :]:
             axes.set_visible(False)
+        # All panels share these. Once they are said, no curve makes all look for them again.
+        longest = max(evidence.histories[row.trial].epochs for row in rows)
+        grid[0][0].set(xlim=(1, max(2, longest)), ylim=(min(0.0, rate[0]), rate[1]))
         for axes, row in zip(grid.flat, rows, strict=False):
             history, colour = evidence.histories[row.trial], COLOURS[Kind(row.kind)]
             _shade(axes, [history])
@@ -101,8 +105,9 @@ def every_trial(evidence: Evidence) -> Picture | None:
                 zorder=3,
             )
             value = f" {row.values[0]:.3g}" if row.values else ""
-            axes.set_title(f"{row.trial} {SIGNS[Kind(row.kind)]}{value}", color=colour, fontsize=8)
-            axes.set(xlim=(1, max(2, history.epochs)), ylim=(min(0.0, rate[0]), rate[1]))
+            title = f"{row.trial} {SIGNS[Kind(row.kind)]}{value}"
+            # Where it shall stand is said, because to find out takes longer than all else.
+            axes.set_title(title, color=colour, fontsize=8, y=1.0)
             axes.tick_params(labelsize=7, length=2)
         figure.supylabel("rate, nats (coloured)", fontsize=8.5, x=0.005)
         figure.supxlabel("epoch", fontsize=8.5, y=0.1 / height)

@@ -23,12 +23,12 @@ from tune_vae.report.conclusions import (
 )
 from tune_vae.report.drawing import Picture
 from tune_vae.report.evidence import GROUPS, Evidence, noun
-from tune_vae.report.gallery import gallery, principal_plane
 from tune_vae.science.health import Kind
 from tune_vae.science.history import OBJECTIVES
 from tune_vae.service.palette import COLOURS, SIGNS
 from tune_vae.service.phases import judged, phases
 from tune_vae.service.rows import TrialRow
+from tune_vae.training.gallery import gallery, principal_plane
 
 __all__ = ["Written", "write"]
 

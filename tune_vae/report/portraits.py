@@ -4,8 +4,8 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from tune_vae.report.drawing import SERIES, WIDTH, Picture, bare, drawn
-from tune_vae.report.gallery import Gallery
 from tune_vae.service.rows import TrialRow
+from tune_vae.training.gallery import Gallery
 
 __all__ = ["latent_rates", "latent_scatter", "portrait"]
 

@@ -14,6 +14,7 @@ from tune_vae.science.health import Limits, Verdict, judge
 from tune_vae.science.history import EpochReport, History, Rollback
 from tune_vae.spec.trial import TrialConfig
 from tune_vae.training.checkpoint import Checkpoint, CheckpointStore
+from tune_vae.training.gallery import is_drawn
 from tune_vae.training.trainer import Trainer, rollbacks_of
 
 __all__ = [
@@ -123,6 +124,9 @@ def run_pack(
     A trial whose loss is lost is rolled back as often as its configuration says: the epoch is
     run again from the checkpoint before it, at half the learning rate. The ledger never hears of
     the lost one, and the checkpoint is written first, so that a kill does not make it twice.
+
+    What a model draws is written before the checkpoint of its epoch: whoever goes on from one
+    finds all drawings up to it.
     """
     resume = {config.trial: state for config in configs if (state := _own(config, store))}
     trainer = Trainer(
@@ -133,6 +137,12 @@ def run_pack(
         each_epoch=configs[0].objective,
     )
     histories = {c.trial: history_of(c, resume.get(c.trial)) for c in configs}
+
+    def draw(config: TrialConfig, epoch: int) -> None:
+        if epoch not in store.drawn(config.trial):
+            drawings = trainer.draw(config.trial)
+            if drawings:
+                store.save_drawings(config.trial, epoch, drawings)
 
     def settle(config: TrialConfig, news: Sequence[EpochReport]) -> None:
         """Tell of the latest epochs, and let go of a trial that ends with them."""
@@ -145,6 +155,8 @@ def run_pack(
         if decision.stop and decision.verdict is None:
             # It goes on elsewhere; a word from here would contradict what is written there.
             return
+        if ends and not history.last.lost:
+            draw(config, history.last.epoch)
         for report, verdict in zip(news, verdicts, strict=True):
             tracker.log(report, verdict)
         if ends:
@@ -159,6 +171,8 @@ def run_pack(
 
     for config in configs:
         history = histories[config.trial]
+        if config.trial not in resume:
+            draw(config, 0)
         if history.rollbacks:
             tracker.roll_back(config.trial, history.rollbacks)
         if history.reports:
@@ -178,6 +192,8 @@ def run_pack(
                 tracker.roll_back(config.trial, histories[config.trial].rollbacks)
                 continue
             history = histories[config.trial].add(report)
+            if is_drawn(report.epoch) and not report.lost:
+                draw(config, report.epoch)
             state = checkpoint_of(trainer, history, config.trial)
             store.save_last(config.trial, state)
             if history.best is report:

@@ -6,10 +6,13 @@ the search never waits for it, and a server that does not answer costs the pages
 
 import contextlib
 import functools
+import http.client
+import json
 import logging
 import math
 import os
 import queue
+import re
 import signal
 import socket
 import subprocess
@@ -18,7 +21,7 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -30,11 +33,12 @@ from tune_vae.science.history import EpochReport, History, Rollback
 from tune_vae.service.journey import TrialResult, describes, history_of
 from tune_vae.service.palette import COLOURS
 from tune_vae.service.phases import judged, markdown
-from tune_vae.service.views import LEADERBOARD, saved_views
+from tune_vae.service.views import is_ours, links, saved_views, view_link
 from tune_vae.spec import components
 from tune_vae.spec.study import Storage, StudySpec, is_url
 from tune_vae.spec.trial import TrialConfig
-from tune_vae.training.checkpoint import CheckpointStore, save
+from tune_vae.training.checkpoint import Checkpoint, CheckpointStore, save
+from tune_vae.training.gallery import DRAWINGS, enlarged, is_drawn
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -66,7 +70,7 @@ _QUIET = {
 # end, and says what it waits for.
 _IMPATIENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "60"}
 
-_FINAL = ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST")
+_FINAL = ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "ENDPOINT_NOT_FOUND")
 """MLflow's codes of requests that it will never take, as when somebody deleted the run."""
 NOTE = "mlflow.note.content"
 MOST_OF_A_NOTE = 5000
@@ -74,6 +78,8 @@ MOST_OF_A_SENTENCE = 1500
 """Characters; an error's own words may be longer."""
 EPOCHS_IN_A_REQUEST = 50
 """A request takes 1,000 numbers, and the epochs in it are shown whole or not at all."""
+SIDE = 300
+"""Pixels that drawings at least have in MLflow, which blurs what it must enlarge."""
 
 
 _End = tuple[TrialResult, list[EpochReport]]
@@ -103,6 +109,7 @@ class MlflowTracker:
         self._runs: dict[int, str] = {}
         self._shown: dict[int, set[int]] = {}
         self._pending: dict[int, list[list[Any]]] = {}
+        self._drawing: set[int] = set()
         self._verdicts: dict[int, dict[int, Verdict]] = {}
         self._rollbacks: dict[int, Sequence[Rollback]] = {}
         self._refused = ""
@@ -248,10 +255,14 @@ class MlflowTracker:
         self._runs[trial], self._shown[trial] = run.info.run_id, set()
 
     def _log_params(self, run: str, config: TrialConfig) -> None:
-        from mlflow.entities import Param
+        from mlflow.entities import Dataset, DatasetInput, Param
 
         params = [Param(key, value) for key, value in _params(config).items()]
         self._call(self._client.log_batch, run, params=params)
+        (name,) = self._spec.data
+        source = masked(json.dumps(self._spec.data, default=str))
+        dataset = Dataset(name, self._digest, source_type="tune_vae", source=source)
+        self._call(self._client.log_inputs, run, [DatasetInput(dataset)])
 
     def _reopen(self, config: TrialConfig) -> None:
         trial, run = config.trial, self._runs[config.trial]
@@ -260,6 +271,7 @@ class MlflowTracker:
         # The one curve that is finite in every epoch tells which epochs were shown.
         history = self._call(self._client.get_metric_history, run, "sched/kl_weight")
         self._shown[trial] = {metric.step for metric in history}
+        self._drawing.add(trial)
         self._call(self._client.update_run, run, status="RUNNING")
         self._ended.discard(trial)
 
@@ -271,11 +283,39 @@ class MlflowTracker:
         if report.trial in self._runs and report.epoch not in shown:
             shown.add(report.epoch)
             self._pending.setdefault(report.trial, []).append(_metrics(report))
+            if is_drawn(report.epoch):
+                self._drawing.add(report.trial)
 
     def _flush(self) -> None:
         for trial in list(self._pending):
             epochs = self._pending.pop(trial)
             self._attempt(functools.partial(self._send, trial, epochs))
+        while self._drawing:
+            self._attempt(functools.partial(self._call, self._draw, self._drawing.pop()))
+
+    def _draw(self, trial: int) -> None:
+        """Show what a trial drew and MLflow does not show yet.
+
+        A file's name follows from what it shows: if a kill makes it come twice, it is there once.
+        """
+        from mlflow import Image
+
+        run = self._runs[trial]
+        there = {Path(file.path).name for file in self._client.list_artifacts(run, "images")}
+        shown = {tuple(match.groups()) for name in there if (match := _THUMBNAIL.fullmatch(name))}
+        with tempfile.TemporaryDirectory() as folder:
+            for epoch in self._store.drawn(trial):
+                if {(name, str(epoch)) for name in DRAWINGS} <= shown:
+                    continue
+                drawn_at, drawings = self._store.drawings(trial, epoch)
+                for name, pixels_HWC in drawings.items():
+                    image = Image(enlarged(pixels_HWC, SIDE).numpy()).to_pil()
+                    file = Path(folder) / _image_name(run, name, epoch, drawn_at)
+                    image.save(f"{file}.png")
+                    image.save(f"{file}+compressed.webp", lossless=True)
+            if any(Path(folder).iterdir()):
+                self._client.log_artifacts(run, folder, "images")
+                self._client.set_tag(run, "mlflow.loggedImages", "True")
 
     def _send(self, trial: int, epochs: list[list[Any]]) -> None:
         from mlflow.entities import RunTag
@@ -313,9 +353,10 @@ class MlflowTracker:
     def _conclude(self, result: TrialResult) -> None:
         from mlflow.entities import Metric, RunTag
 
-        self._flush()
         if result.trial not in self._runs:
             return
+        self._drawing.add(result.trial)
+        self._flush()
         run, kind = self._runs[result.trial], result.verdict.kind
         self._verdicts.setdefault(result.trial, {})[result.last.epoch] = result.verdict
         self._rollbacks[result.trial] = result.rollbacks
@@ -340,21 +381,66 @@ class MlflowTracker:
             metrics=metrics,
             tags=[RunTag(key, value) for key, value in tags.items()],
         )
-        self._call(self._log_checkpoints, run, result)
+        # A run ends also where its models are refused.
+        self._attempt(functools.partial(self._call, self._log_models, run, result))
         self._call(self._client.set_terminated, run, STATUS.get(kind, "KILLED"))
         self._ended.add(result.trial)
 
-    def _log_checkpoints(self, run: str, result: TrialResult) -> None:
-        checkpoints = {
-            "best": self._store.best(result.trial, result.best.epoch) if result.best else None,
-            "last": self._store.last(result.trial),
-        }
+    def _log_models(self, run: str, result: TrialResult) -> None:
+        """Make a model each of the best and the last checkpoint; one if they are of one epoch."""
+        models = {"best": result.best, "last": result.last}
+        if result.best and result.best.epoch == result.last.epoch:
+            del models["last"]
+        found = self._client.search_logged_models([self._experiment], f"source_run_id = '{run}'")
+        known = {model.name.rpartition("-")[2]: model for model in found}
+        for which, report in models.items():
+            done = which in known and known[which].status == "READY"
+            if report is None or done:
+                continue
+            store, trial = self._store, result.trial
+            state = store.best(trial, report.epoch) if which == "best" else store.last(trial)
+            if state:
+                self._log_model(run, known.get(which), which, result, state)
+
+    def _log_model(
+        self, run: str, begun: Any, which: str, result: TrialResult, state: Checkpoint
+    ) -> None:
+        """Show a checkpoint with its scores on the data; `begun` is what a kill left of it."""
+        from mlflow.entities import LoggedModelOutput, Metric
+
+        report = result.best if which == "best" and result.best else result.last
+        model = begun or self._client.create_logged_model(
+            self._experiment,
+            f"{result.trial:03d}-{which}",
+            run,
+            tags={"checkpoint": which, "why": result.verdict.kind.value},
+            params=self._client.get_run(run).data.params | {"epoch": str(report.epoch)},
+            model_type="vae",
+        )
         with tempfile.TemporaryDirectory() as folder:
-            for name, checkpoint in checkpoints.items():
-                if checkpoint:
-                    file = Path(folder) / f"{name}.pt"
-                    save(checkpoint, file)
-                    self._client.log_artifact(run, str(file), "checkpoints")
+            save(state, Path(folder) / f"{which}.pt")
+            self._client.log_model_artifacts(model.model_id, folder)
+        self._client.log_outputs(run, [LoggedModelOutput(model.model_id, report.epoch)])
+        # These stand in the run's curves already, and so are not drawn twice.
+        metrics = _metrics(report)
+        if which == "best":
+            moment = _moment(result.last)
+            metrics += [Metric(key, value, moment, 0) for key, value in _final(result)]
+        (name,) = self._spec.data
+        linked = [
+            Metric(
+                one.key,
+                one.value,
+                one.timestamp,
+                one.step,
+                model_id=model.model_id,
+                dataset_name=name,
+                dataset_digest=self._digest,
+            )
+            for one in metrics
+        ]
+        self._client.log_batch(run, metrics=linked)
+        self._client.finalize_logged_model(model.model_id, "READY")
 
     def _fail(self, config: TrialConfig, reason: str) -> None:
         trial = config.trial
@@ -402,8 +488,24 @@ class MlflowTracker:
             self._call(self._client.set_tag, self._runs[trial], key, value)
 
     def _note(self, text: str) -> None:
+        # All that shows before somebody unfolds it is the first line, and of that the beginning.
+        first, dot, rest = text.partition(" · ")
+        text = f"{first} · {links(self._experiment, self._study_run)}{dot}{rest}"
         self._call(self._client.set_experiment_tag, self._experiment, NOTE, text)
+        self._call(self._widen)
         self._call(self._client.set_terminated, self._study_run, "FINISHED")
+
+    def _widen(self) -> None:
+        """Write the views again, with charts for the values that there are."""
+        found = [run.data for run in self._find()]
+        keys = ("score/bits_per_dim", "score/rate")
+        ends = {key: [data.metrics[key] for data in found if key in data.metrics] for key in keys}
+        whole = sum(data.tags.get("state") == "complete" for data in found) / max(1, len(found))
+        tags = self._client.get_experiment(self._experiment).tags
+        for key, view in _views(self._spec, ends, whole).items():
+            # What somebody has made his own stays.
+            if key in tags and is_ours(tags[key]):
+                self._client.set_experiment_tag(self._experiment, key, view)
 
 
 def experiment_link(spec: StudySpec, server: str) -> str:
@@ -422,9 +524,7 @@ def experiment_link(spec: StudySpec, server: str) -> str:
         raise StorageError(
             f"MLflow has no study `{spec.name}` yet; run `tune-vae search {spec.file}` first"
         )
-    # Without the workflow type MLflow 3 opens its page for language models.
-    view = f"workflowType=machine_learning&viewStateShareKey={LEADERBOARD}"
-    return f"{server}/#/experiments/{found.experiment_id}/runs?{view}"
+    return f"{server}/{view_link(found.experiment_id)}"
 
 
 def attach_report(spec: StudySpec, files: Sequence[Path], summary: str) -> str:
@@ -539,8 +639,13 @@ def serve(
 
 
 def _answers(host: str, port: int) -> bool:
-    with contextlib.suppress(OSError), socket.create_connection((host, port), timeout=1):
-        return True
+    # Whatever it says: its door is open long before anybody is at home.
+    with (
+        contextlib.suppress(OSError, http.client.HTTPException),
+        contextlib.closing(http.client.HTTPConnection(host, port, timeout=5)) as connection,
+    ):
+        connection.request("GET", "/health")
+        return connection.getresponse().status > 0
     return False
 
 
@@ -563,8 +668,15 @@ def _experiment(client: "MlflowClient", spec: StudySpec) -> str:
         return str(found.experiment_id)
     place = None if is_server(spec.storage) else f"{_artifact_root(spec.storage)}/{spec.name}"
     tags = {"tune_vae.study": spec.name, "mlflow.experimentKind": "custom_model_development"}
-    tags |= saved_views(int(time.time() * 1000))
+    tags |= _views(spec, {})
     return str(client.create_experiment(spec.name, artifact_location=place, tags=tags))
+
+
+def _views(
+    spec: StudySpec, ends: Mapping[str, Sequence[float]], whole: float = 0.0
+) -> dict[str, str]:
+    now = int(time.time() * 1000)
+    return saved_views(now, epochs=spec.train.epochs, ends=ends, whole=whole)
 
 
 def is_server(storage: Storage) -> bool:
@@ -660,6 +772,15 @@ def _common_tags(spec: StudySpec) -> dict[str, str]:
         "mlflow.source.name": f"tune-vae search {spec.file}",
         "mlflow.source.type": "LOCAL",
     }
+
+
+_THUMBNAIL = re.compile(r"drawn~(\w+)\+step\+(\d+)\+.*\+compressed\.webp")
+
+
+def _image_name(run: str, name: str, epoch: int, drawn_at: float) -> str:
+    """As MLflow's `log_image` names what its page then shows by step, but always the same."""
+    same = uuid.uuid5(uuid.NAMESPACE_URL, f"{run}/{name}/{epoch}")
+    return f"drawn~{name}+step+{epoch}+timestamp+{int(1000 * drawn_at)}+{same}"
 
 
 def _run_name(config: TrialConfig) -> str:

@@ -13,9 +13,10 @@ from rich.table import Table
 from rich.text import Text
 
 from tune_vae.errors import masked
+from tune_vae.terminal.gpus import Gpus
 from tune_vae.terminal.json_lines import JsonView
 from tune_vae.terminal.plain import PlainView
-from tune_vae.terminal.standing import best_line, counts, verdict_line
+from tune_vae.terminal.standing import best_line, counts, eta, verdict_line
 from tune_vae.terminal.words import (
     SYMBOLS,
     duration,
@@ -33,17 +34,18 @@ if TYPE_CHECKING:
 
 __all__ = ["LiveView", "view"]
 
-LINES_AROUND = 12
+LINES_AROUND = 13
 """Lines of the live block beside its running trials; more than fit would hide the best."""
 
 
 class LiveView:
     """A permanent line per verdict above a block that follows what runs."""
 
-    def __init__(self, out: Console, live: Live, spec: "StudySpec") -> None:
-        self._out, self._live, self._spec = out, live, spec
+    def __init__(
+        self, out: Console, live: Live, spec: "StudySpec", gpus: Gpus | None = None
+    ) -> None:
+        self._out, self._live, self._spec, self._gpus = out, live, spec, gpus
         self._began = time.monotonic()
-        self._done_before: int | None = None
 
     def show(self, snapshot: "Snapshot") -> None:
         for ended in snapshot.ended:
@@ -64,6 +66,8 @@ class LiveView:
             parts += [Text(), whole(Text.from_markup(best))]
         if snapshot.trouble:
             parts.append(whole(Text(f"waiting: {snapshot.trouble}", style="yellow")))
+        if self._gpus and self._gpus.line:
+            parts.append(Text(self._gpus.line, style="dim", no_wrap=True, overflow="ellipsis"))
         parts.append(Text("Ctrl-C stops after this epoch and keeps everything", style="dim"))
         return Group(*parts)
 
@@ -72,11 +76,7 @@ class LiveView:
         trials, repeats = len(results.ended), len(results.wanted)
         repeated = repeats - len(results.pending)
         done, planned = trials + repeated, results.planned + repeats
-        if self._done_before is None:
-            self._done_before = done
         spent = time.monotonic() - self._began
-        since = done - self._done_before
-        eta = f" · ETA [b]{duration(spent / since * (planned - done))}[/]" if since >= 2 else ""
         row = Table.grid(padding=(0, 1))
         row.add_row(
             Text.from_markup(
@@ -84,7 +84,7 @@ class LiveView:
                 + (f" · [b]{repeated}/{repeats}[/] repeats" if repeats else "")
             ),
             ProgressBar(total=planned, completed=done, width=min(40, self._out.width // 3)),
-            Text.from_markup(f"{len(snapshot.running)} running · {duration(spent)}{eta}"),
+            Text.from_markup(f"{len(snapshot.running)} running · {duration(spent)}{eta(results)}"),
         )
         return row
 
@@ -144,7 +144,11 @@ def view(
         return
     start = Text("starting Ray, MLflow and the workers …", style="dim")
     with Live(start, console=out, auto_refresh=False, transient=True) as live:
-        yield LiveView(out, live, spec).show
+        gpus = Gpus()
+        try:
+            yield LiveView(out, live, spec, gpus).show
+        finally:
+            gpus.close()
 
 
 def _header(out: Console, spec: "StudySpec", command: str) -> None:

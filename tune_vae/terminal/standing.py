@@ -1,5 +1,6 @@
 """How a study stands: counts, the best so far, what runs; and a trial's verdict in a line."""
 
+import time
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -8,14 +9,15 @@ from rich.text import Text
 
 from tune_vae.service.certainty import certainty
 from tune_vae.service.foretold import passed_over
-from tune_vae.terminal.words import SYMBOLS, brief, short_name, word
+from tune_vae.service.outlook import seconds_left
+from tune_vae.terminal.words import SYMBOLS, brief, duration, short_name, word
 
 if TYPE_CHECKING:
     from tune_vae.service.desk import Ended
     from tune_vae.service.results import StudyResults
     from tune_vae.spec.study import StudySpec
 
-__all__ = ["best_line", "counts", "show_foretold", "show_status", "verdict_line"]
+__all__ = ["best_line", "counts", "eta", "show_foretold", "show_status", "verdict_line"]
 
 
 def verdict_line(ended: "Ended", spec: "StudySpec") -> str:
@@ -35,6 +37,12 @@ def counts(results: "StudyResults") -> Text:
         symbol, style = SYMBOLS[kind]
         parts.append(f"[{style}]{symbol} {word(kind)} {count}[/]")
     return Text.from_markup("  ".join(parts) or "[dim]no trial has ended yet[/]")
+
+
+def eta(results: "StudyResults") -> str:
+    """When the study will have ended, to be put behind other facts."""
+    left = seconds_left(results, time.time())
+    return "" if left is None else f" · ETA [b]{duration(left)}[/]"
 
 
 def show_foretold(out: Console, results: "StudyResults") -> None:
@@ -61,7 +69,7 @@ def show_status(out: Console, results: "StudyResults", spec: "StudySpec") -> Non
     waiting = [row for row in results.rows if row.state == "waiting"]
     out.print(
         f"study [b cyan]{results.study}[/]  {len(results.ended)}/{results.planned} ended · "
-        f"{len(running)} running · {len(waiting)} waiting to be taken up again"
+        f"{len(running)} running · {len(waiting)} waiting to be taken up again{eta(results)}"
     )
     if results.repeats:
         done = sum(row.ended for row in results.repeats)

@@ -21,6 +21,7 @@ from tune_vae.science.likelihoods import Measure
 from tune_vae.science.representation import dci, mutual_information_gap, probe_accuracy
 from tune_vae.science.samples import PrincipalSpace, overlap, sample_distance
 from tune_vae.science.vae import VAE
+from tune_vae.training.gallery import gallery
 
 __all__ = ["Appraisal", "Appraiser"]
 
@@ -32,6 +33,9 @@ PROBE_IMAGES = 10_000
 
 BOUND_IMAGES, BOUND_SAMPLES = 250, 64
 """Validation examples of the importance-weighted bound, and posterior samples of each."""
+
+DRAWN = 64
+"""Validation examples whose latents drawings are made of."""
 
 AT_ONCE = 500
 
@@ -137,6 +141,12 @@ class Appraiser:
             decoder_sensitivity=decoder_sensitivity(image, other, held_out).item(),
             generalisation_gap_bits=bits_per_dim(gap, self._data.values),
         )
+
+    def draw(self, vae: VAE) -> dict[str, Tensor]:
+        """What a model draws, see `Gallery`; nothing of data that are no images."""
+        if self._data.levels is None:
+            return {}
+        return gallery(vae, *self._of("validation", DRAWN)).drawings()
 
     @torch.no_grad()
     def sample_scores(self, vae: VAE) -> dict[str, float]:

@@ -62,6 +62,13 @@ def load(place: str | Path) -> Checkpoint:
         CheckpointError: The file is absent, torn, or holds anything executable.
         StorageError: The place does not answer.
     """
+    checkpoint = _load(place)
+    if "theta" not in checkpoint:
+        raise CheckpointError(f"{place} is not a checkpoint of tune_vae")
+    return checkpoint
+
+
+def _load(place: str | Path) -> dict[str, Any]:
     try:
         data = _request("read", place, lambda files, path: files.cat_file(path))
     except FileNotFoundError:
@@ -79,7 +86,7 @@ def load(place: str | Path) -> Checkpoint:
         # A torn pickle fails as almost anything: KeyError, IndexError, UnicodeDecodeError, ...
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise CheckpointError(f"{place} is not a readable checkpoint: {reason}") from None
-    if not (isinstance(checkpoint, dict) and "theta" in checkpoint):
+    if not isinstance(checkpoint, dict):
         raise CheckpointError(f"{place} is not a checkpoint of tune_vae")
     return checkpoint
 
@@ -95,7 +102,8 @@ class CheckpointStore:
     """The checkpoints of one study.
 
     Of a trial that runs, `<trial>/last-<attempt>-<epoch>.pt` and `<trial>/best-…`, the newest two
-    of each; of one that ended, the newest `last-…` and `<trial>/best.pt`.
+    of each; of one that ended, the newest `last-…` and `<trial>/best.pt`. Of both, what the model
+    drew in some epochs, `<trial>/drawn-<epoch>.pt`.
 
     Arguments:
         root: Folder or URL of all studies.
@@ -151,6 +159,25 @@ class CheckpointStore:
         """Where the `best` or `last` checkpoints of a trial that runs lie, the newest first."""
         return [self._file(trial, kind, version) for version in self._versions(trial, kind)]
 
+    def save_drawings(self, trial: int, epoch: int, drawings: Mapping[str, torch.Tensor]) -> None:
+        """Write what a model drew after an epoch, before its checkpoint, which comes to imply it.
+
+        Whoever runs the epoch again draws the same.
+        """
+        moment = {"drawn_at": time.time()}
+        save(moment | {"drawings": dict(drawings)}, self.path(trial, f"drawn-{epoch:04d}.pt"))
+
+    def drawn(self, trial: int) -> list[int]:
+        """Epochs of which there are drawings, the first first."""
+        return sorted(int(match[1]) for match in self._matching(trial, r"drawn-(\d+)\.pt"))
+
+    def drawings(self, trial: int, epoch: int) -> tuple[float, dict[str, torch.Tensor]]:
+        """When a model drew, in seconds since 1970, and what; nothing if it cannot be read."""
+        with contextlib.suppress(CheckpointError):
+            found = _load(self.path(trial, f"drawn-{epoch:04d}.pt"))
+            return found["drawn_at"], found["drawings"]
+        return 0.0, {}
+
     def publish(self, trial: int, epoch: int | None) -> None:
         """Give the best checkpoint of a trial that ended its plain name, and remove the others.
 
@@ -193,14 +220,18 @@ class CheckpointStore:
 
     def _versions(self, trial: int, kind: str) -> list[_Version]:
         """Of the files of a kind, the newest first."""
+        found = self._matching(trial, rf"{kind}-(\d+)-(\d+)\.pt")
+        return sorted(((int(match[1]), int(match[2])) for match in found), reverse=True)
+
+    def _matching(self, trial: int, form: str) -> list[re.Match[str]]:
+        """Names of a trial's files that have a form."""
         try:
             folder = self.path(trial, "")
             names = _request("list", folder, lambda files, path: files.ls(path, detail=False))
         except FileNotFoundError:
             return []
-        form = re.compile(rf"{kind}-(\d+)-(\d+)\.pt")
-        found = filter(None, (form.fullmatch(name.rpartition("/")[2]) for name in names))
-        return sorted(((int(match[1]), int(match[2])) for match in found), reverse=True)
+        found = (re.fullmatch(form, name.rpartition("/")[2]) for name in names)
+        return list(filter(None, found))
 
 
 def try_out(root: str | Path) -> float:

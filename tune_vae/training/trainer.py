@@ -468,6 +468,11 @@ class Trainer:
         member = next(m for m in self._all if m.trial == trial)
         return self._appraiser.appraise(self._model(member, state))
 
+    def draw(self, trial: int) -> dict[str, Tensor]:
+        """What a member's model draws as it stands, by name, `[H, W, C]` in bytes."""
+        model = self._model(self._members[self._index(trial)], self.state(trial))
+        return self._appraiser.draw(model)
+
     def scores(self) -> list[dict[str, float]]:
         """Validation scores of every member as it stands, without training; see `EpochReport`."""
         numbers, rates = self.evaluate()

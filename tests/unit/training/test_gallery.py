@@ -5,8 +5,8 @@ import torch
 
 from tests.factories import member
 from tune_vae.data import Splits, scale
-from tune_vae.report.gallery import SIDE, STEPS, gallery, grid, principal_plane
 from tune_vae.science.vae import VAE
+from tune_vae.training.gallery import SIDE, STEPS, gallery, grid, principal_plane
 from tune_vae.training.trainer import Trainer, build_vae, restored_vae
 
 

@@ -10,8 +10,17 @@ from torch import Tensor
 
 from tune_vae.science.vae import VAE
 
-__all__ = ["Gallery", "gallery", "grid", "principal_plane"]
+__all__ = [
+    "DRAWINGS",
+    "Gallery",
+    "enlarged",
+    "gallery",
+    "grid",
+    "is_drawn",
+    "principal_plane",
+]
 
+DRAWINGS = ("reconstructions", "samples", "traversals")
 SIDE = 6
 STEPS = 7
 REACH = 3.0
@@ -34,6 +43,27 @@ class Gallery:
     samples: Tensor
     traversals: Tensor
     moved: tuple[int, ...]
+
+    def drawings(self) -> dict[str, Tensor]:
+        """The grids by name, in 256 levels on the host: small enough to keep."""
+        grids = {name: getattr(self, name) for name in DRAWINGS}
+        return {name: (255 * grid).round().byte().cpu() for name, grid in grids.items()}
+
+
+def enlarged(pixels_HWC: Tensor, side: int) -> Tensor:
+    """Each pixel as a square of whole pixels, so that the longer side has at least so many."""
+    factor = -(-side // max(pixels_HWC.shape[:2]))
+    return pixels_HWC.repeat_interleave(factor, 0).repeat_interleave(factor, 1)
+
+
+def is_drawn(epoch: int) -> bool:
+    """Whether a trial is drawn after an epoch: 0, 1, 2, 4, 8 and so on, for a long one is many.
+
+    Example:
+        >>> [epoch for epoch in range(40) if is_drawn(epoch)]
+        [0, 1, 2, 4, 8, 16, 32]
+    """
+    return epoch & (epoch - 1) == 0
 
 
 @torch.no_grad()
@@ -58,7 +88,7 @@ def gallery(vae: VAE, held_out: Tensor, label_n: Tensor | None = None) -> Galler
     rows = []
     for latent in moved:
         latent_nM = mean_nM[:1].repeat(STEPS, 1)
-        offsets = torch.linspace(-REACH, REACH, STEPS)
+        offsets = torch.linspace(-REACH, REACH, STEPS, device=latent_nM.device)
         latent_nM[:, latent] = centre_M[latent] + offsets * spread_M[latent]
         rows.append(vae.likelihood.mean(vae.decode(latent_nM, label_B=first_label)))
     return Gallery(
