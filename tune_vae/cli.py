@@ -153,7 +153,7 @@ def status(study: Study, as_json: AsJson = False) -> None:
 
     spec = StudySpec.load(study)
     show = terminal.write_status if as_json else terminal.show_status
-    show(terminal.console(), api.results(spec), spec)
+    show(terminal.console(), api.results(spec, reports=False), spec)
 
 
 @app.command(epilog="Example: tune-vae report studies/digits.yaml")

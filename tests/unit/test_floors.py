@@ -74,6 +74,8 @@ FLOORS = {
     "service/tracking.py": Floor(SERVICE, frozenset({"mlflow", "torch"})),
     "service/ledger.py": Floor(SERVICE, frozenset({"optuna", "sqlalchemy"})),
     "service/databases.py": Floor(SERVICE, frozenset({"sqlalchemy"})),
+    "service/reading.py": Floor(SERVICE, frozenset({"sqlalchemy"})),
+    "service/bounded_sampler.py": Floor(SERVICE, frozenset({"optuna"})),
     "service/front.py": Floor(SERVICE),
     "service/pareto_pruner.py": Floor(SERVICE, frozenset({"optuna"})),
     "service/plugins.py": Floor(SERVICE, frozenset({"optuna"})),
