@@ -470,6 +470,25 @@ class OptunaLedger:
             return {trial: self._live[trial].number for trial in trials if trial in self._live}
 
     @_patient
+    def holds(self, trial: int) -> bool:
+        """Whether a trial is still ours, as the database has it now. See `journey.Ledger`."""
+        with self._lock:
+            mine = self._live.get(trial)
+            if mine and self._storage.get_trial(mine._trial_id).state is not TrialState.RUNNING:
+                del self._live[trial]
+            return trial in self._live
+
+    @_patient
+    def place(self, trials: Sequence[int], place: str) -> None:
+        """Note where trials run, for people."""
+        with self._lock:
+            for trial in trials:
+                # Lost meanwhile, which the first report tells.
+                with contextlib.suppress(UpdateFinishedTrialError):
+                    if trial in self._live:
+                        self._live[trial].set_user_attr("place", place)
+
+    @_patient
     def report(self, report: EpochReport, verdict: Verdict) -> Decision:
         """Note an epoch; say whether the trial goes on. See `journey.Ledger`."""
         with self._lock:

@@ -53,6 +53,7 @@ class TrialRow:
         epoch: Epochs done.
         attempts: How often it was begun; more than 1 after interruptions.
         owner: Host that runs it.
+        place: Host and device of its worker, which may be another one of a cluster.
         started, ended_at: Seconds since 1970.
         appraisal: Scores of its best epoch's model, if it finished; see `Appraisal`.
         silent_seconds: For how long its lease was not renewed, if that is known.
@@ -69,6 +70,7 @@ class TrialRow:
     epoch: int
     attempts: int = 1
     owner: str = ""
+    place: str = ""
     started: float | None = None
     ended_at: float | None = None
     appraisal: Mapping[str, float] = field(default_factory=dict)
@@ -248,6 +250,7 @@ def _row(row: Row) -> TrialRow:
         epoch=int(attrs.get("epoch", 0)),
         attempts=int(attrs.get("attempts", 1)),
         owner=attrs.get("owner", "").partition(" ")[0],
+        place=attrs.get("place", ""),
         started=_seconds(row.datetime_start),
         ended_at=_seconds(row.datetime_complete),
         # Of those that were read by Optuna it is not known.
