@@ -1,4 +1,4 @@
-"""A worker that stands still: its trial goes on without it, and what it does later changes nothing."""
+"""A worker that stands still: its trial goes on without it, and waking it changes nothing."""
 
 import os
 import signal

@@ -51,7 +51,7 @@ from tune_vae.science.health import Verdict  # noqa: E402
 from tune_vae.science.history import EpochReport, Rollback  # noqa: E402
 from tune_vae.service.desk import DataFacts, Desk, Snapshot  # noqa: E402
 from tune_vae.service.journey import Decision, Fault, TrialResult, run_pack  # noqa: E402
-from tune_vae.service.owner import owner
+from tune_vae.service.owner import owner  # noqa: E402
 from tune_vae.service.signals import Interrupted, Signals  # noqa: E402
 from tune_vae.spec.study import Storage, StudySpec  # noqa: E402
 from tune_vae.spec.trial import TrialConfig  # noqa: E402
