@@ -152,7 +152,7 @@ def test_machine_with_another_token_is_told_where_the_right_one_is(
 
 
 def test_address_without_a_server_is_told() -> None:
-    with pytest.raises(StorageError, match="no `tune-vae serve` answers at 127.0.0.1:"):
+    with pytest.raises(StorageError, match=r"no `tune-vae serve` answers at 127\.0\.0\.1:"):
         serve.join(f"127.0.0.1:{free_port()}")
 
 
