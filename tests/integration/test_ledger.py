@@ -1482,3 +1482,25 @@ def test_other_study_in_the_same_database_is_not_mixed_up(folder: Path) -> None:
     assert search_all(study(folder, study="one", budget={"trials": 2})) == [0, 1]
     assert read_rows(study(folder, study="other")) is None
     assert search_all(study(folder, study="other", budget={"trials": 3})) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("sampler", ["RandomSampler", "TPESampler"])
+def test_machines_that_ask_at_the_same_moment_draw_different_points(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, sampler: str
+) -> None:
+    spec = study(folder, sampler=sampler, budget={"trials": 14})
+    here, there = open_ledger(spec), open_ledger(spec)
+    for _ in range(12):
+        # TPE draws at random before.
+        finish(here, one(here.ask_pack(1)))
+    ask, given = here._study.ask, list[TrialConfig]()
+
+    def after_the_other() -> optuna.Trial:
+        given.append(one(there.ask_pack(1)))
+        return ask()
+
+    monkeypatch.setattr(here._study, "ask", after_the_other)
+    mine, theirs = one(here.ask_pack(1)), given[0]
+    assert (theirs.trial, mine.trial) == (12, 13)
+    assert mine.beta_norm != theirs.beta_norm
+    assert mine.lr != theirs.lr

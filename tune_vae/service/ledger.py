@@ -369,16 +369,15 @@ class OptunaLedger:
 
     def _take_next(self, fixed: dict[str, Any]) -> tuple[optuna.Trial, dict[str, Any]] | None:
         """A row that waits or a new one, and what was known of it; None if it was one too many."""
-        # Rows that wait were not drawn yet, and those that go on with a trial never are: what is
-        # suggested is the same with and without interruptions.
         rows = self._rows()
-        drawn = sum(row.state is not TrialState.WAITING and not is_heir(row) for row in rows)
-        self._study.sampler = self._sampler(drawn, fixed)
+        self._study.sampler = self._sampler(_drawn(rows), fixed)
         with quiet():
             trial = self._study.ask()
         self._lease(trial)
         rows = self._rows()
         row = rows[trial.number]
+        # Another machine may have asked at the same moment, and must not draw the same point.
+        self._study.sampler = self._sampler(_drawn(rows[: trial.number]), fixed)
         one_too_many = (
             has_rival(row, rows)
             if "config" in row.user_attrs
@@ -807,6 +806,15 @@ class _Asked:
     graph: dict[str, Any]
     most: int
     again: bool = False
+
+
+def _drawn(rows: Sequence[FrozenTrial]) -> int:
+    """How many rows were drawn so far, from which the seed of the next one follows.
+
+    Rows that wait were not drawn yet, and those that go on with a trial never are: what is
+    suggested is the same with and without interruptions.
+    """
+    return sum(row.state is not TrialState.WAITING and not is_heir(row) for row in rows)
 
 
 def _blame(fault: Fault, members: int) -> dict[str, int]:
