@@ -349,7 +349,7 @@ class _DeskHandle:
         # Within the time of an answer the lease cannot have run out.
         if time.time() - self._answered[trial] < TRUST_SECONDS:
             return True
-        return self._ask(trial, self._desk.holds, trial)
+        return bool(self._ask(trial, self._desk.holds, trial))
 
     def report(self, report: EpochReport, verdict: Verdict) -> Decision:
         decision: Decision = self._ask(report.trial, self._desk.report, report, verdict)

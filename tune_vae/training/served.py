@@ -76,7 +76,8 @@ class ServedFiles(AbstractFileSystem):
         self, path: str | list[str], recursive: bool = False, maxdepth: int | None = None
     ) -> None:
         for one in [path] if isinstance(path, str) else path:
-            self._ask(one, "DELETE", **({"recursive": "1"} if recursive else {}))
+            whole = {"recursive": "1"} if recursive else {}
+            self._ask(one, "DELETE", None, **whole)
 
     def modified(self, path: str) -> Any:
         from datetime import UTC, datetime
