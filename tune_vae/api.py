@@ -349,21 +349,27 @@ def fork(spec: StudySpec, name: str) -> Path:
     return file
 
 
-def results(spec: StudySpec) -> StudyResults:
+def results(spec: StudySpec, *, reports: bool = True) -> StudyResults:
     """A study as it stands, also while it is searched.
+
+    Arguments:
+        spec: The study.
+        reports: Whether the best and the last report of each trial are wanted, which take most
+            of the time where there are thousands of trials.
 
     Raises:
         StudyError: It was never begun.
         StorageError: The ledger cannot be opened.
     """
-    rows = _rows(spec)
-    if rows is None:
+    from tune_vae.service.ledger import read_study
+
+    found = read_study(spec, reports=reports)
+    if found is None:
         raise StudyError(
             f"study `{spec.name}` has not begun: run `tune-vae search {spec.file}` first"
         )
-    from tune_vae.service.ledger import read_foretold
-
-    return StudyResults.of(spec, rows, foretold=read_foretold(spec))
+    rows, foretold = found
+    return StudyResults.of(spec, rows, foretold=foretold)
 
 
 def report(

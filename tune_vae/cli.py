@@ -39,6 +39,26 @@ AsJson = Annotated[
 ]
 
 
+def _join(server: str) -> str:
+    if server:
+        from tune_vae.service.serve import join
+
+        join(server)
+    return server
+
+
+Server = Annotated[
+    str,
+    typer.Option(
+        "--server",
+        envvar="TUNE_VAE_SERVER",
+        metavar="HOST[:PORT]",
+        callback=_join,
+        help="Of a `tune-vae serve`, where the study then lives; its token in TUNE_VAE_TOKEN.",
+    ),
+]
+
+
 def _version(wanted: bool) -> None:
     if wanted:
         from importlib.metadata import version
@@ -57,7 +77,7 @@ def options(
 
 
 @app.command(epilog="Example: tune-vae check studies/digits.yaml")
-def check(study: Study) -> None:
+def check(study: Study, server: Server = "") -> None:
     """Validate a study, try out its stores and show what it would do; nothing is left behind."""
     from tune_vae import api, terminal
     from tune_vae.spec.study import StudySpec
@@ -98,6 +118,7 @@ def search(
         ),
     ] = None,
     as_json: AsJson = False,
+    server: Server = "",
 ) -> None:
     """Search, or go on with a search: run it again after Ctrl-C, a crash or a reboot."""
     from tune_vae import terminal
@@ -129,6 +150,7 @@ def confirm(
     ] = 3,
     verbose: Annotated[bool, typer.Option("--verbose", help="Show Ray's own messages.")] = False,
     as_json: AsJson = False,
+    server: Server = "",
 ) -> None:
     """Train the best trials again with other seeds, and say which differ by more than chance."""
     from tune_vae import api, terminal
@@ -146,14 +168,14 @@ def confirm(
 
 
 @app.command(epilog="Example: tune-vae status studies/digits.yaml")
-def status(study: Study, as_json: AsJson = False) -> None:
+def status(study: Study, as_json: AsJson = False, server: Server = "") -> None:
     """How far a study is, also while it is searched elsewhere."""
     from tune_vae import api, terminal
     from tune_vae.spec.study import StudySpec
 
     spec = StudySpec.load(study)
     show = terminal.write_status if as_json else terminal.show_status
-    show(terminal.console(), api.results(spec), spec)
+    show(terminal.console(), api.results(spec, reports=False), spec)
 
 
 @app.command(epilog="Example: tune-vae report studies/digits.yaml")
@@ -164,6 +186,7 @@ def report(
         typer.Option("--to", help="Folder of the page; by default mlruns/reports/<study>."),
     ] = None,
     as_json: AsJson = False,
+    server: Server = "",
 ) -> None:
     """The best trials and why the others ended, here and as one page with pictures."""
     from tune_vae import api, terminal
@@ -249,6 +272,7 @@ def train(
         Path | None,
         typer.Option("--to", help="Where to save the model; by default among the checkpoints."),
     ] = None,
+    server: Server = "",
 ) -> None:
     """Train one trial of a study again, alone and from the beginning."""
     from tune_vae import api, terminal
@@ -273,6 +297,7 @@ def fid(
         int, typer.Option("--images", min=2, help="Most images of each kind.")
     ] = 5000,
     device: Annotated[str, typer.Option("--device", help="Where to run: cpu, cuda.")] = "cpu",
+    server: Server = "",
 ) -> None:
     """FID and KID of a trial's samples, if Inception's weights are on this machine."""
     from tune_vae import api, terminal
@@ -299,6 +324,7 @@ def export(
         Path | None,
         typer.Option("--to", help="New folder; else exports/STUDY-TRIAL beside the checkpoints."),
     ] = None,
+    server: Server = "",
 ) -> None:
     """Write a trial's best model to a folder that works with torch alone."""
     from tune_vae import api, terminal
@@ -315,6 +341,7 @@ def ui(
     study: Study,
     port: Annotated[int, typer.Option("--port", min=1, max=65535)] = 5000,
     host: Annotated[str, typer.Option("--host", help="Address to serve on.")] = "127.0.0.1",
+    server: Server = "",
 ) -> None:
     """Show the study in MLflow's pages until Ctrl-C."""
     from tune_vae import terminal
@@ -331,6 +358,56 @@ def ui(
         return
     out.print("[dim]MLflow starts, which takes it some twenty seconds. Ctrl-C ends it.[/]")
     tracking.serve(spec.storage, host=host, port=port, on_ready=lambda: out.print(link))
+
+
+@app.command(epilog="Example: tune-vae serve --host 0.0.0.0")
+def serve(
+    data: Annotated[
+        Path, typer.Option("--data", help="Folder of all that is kept; made if it is not there.")
+    ] = Path("tune-vae-server"),
+    host: Annotated[
+        str, typer.Option("--host", help="Address to serve on; 0.0.0.0 for other machines.")
+    ] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option("--port", min=1, max=65534, help="The database has the next one.")
+    ] = 5000,
+    database: Annotated[
+        str,
+        typer.Option(
+            "--database",
+            envvar="TUNE_VAE_LEDGER",
+            metavar="URL",
+            help="A PostgreSQL that runs, instead of one of our own.",
+        ),
+    ] = "",
+    checkpoints: Annotated[
+        str,
+        typer.Option(
+            "--checkpoints",
+            envvar="TUNE_VAE_CHECKPOINTS",
+            metavar="URL",
+            help="Where all machines reach them, such as s3://bucket/vae; else they are served.",
+        ),
+    ] = "",
+    no_token: Annotated[
+        bool, typer.Option("--no-token", help="Let anybody who reaches --host do anything.")
+    ] = False,
+) -> None:
+    """Serve ledger, MLflow and checkpoints to several machines, until Ctrl-C."""
+    from tune_vae import terminal
+    from tune_vae.service import serve as service
+
+    out = terminal.console()
+    out.print("[dim]PostgreSQL and MLflow start, some twenty seconds. Ctrl-C ends them.[/]")
+    service.serve(
+        data,
+        host=host,
+        port=port,
+        database=database,
+        checkpoints=checkpoints,
+        guarded=not no_token,
+        on_ready=lambda served: terminal.show_served(out, served),
+    )
 
 
 def main() -> None:

@@ -1,5 +1,6 @@
 """Stores that are away for a while, and a machine that sleeps: the study goes on."""
 
+import json
 import os
 import shutil
 import signal
@@ -126,6 +127,7 @@ def test_two_machines_run_each_of_forty_trials_once_though_one_sleeps_beyond_its
             ),
             what="both search",
         )
+        assert_each_sees_the_other(here, tmp_path)
         asleep = [*here.processes(), started[0].pid]
         for pid in asleep:
             os.kill(pid, signal.SIGSTOP)
@@ -152,6 +154,28 @@ def test_two_machines_run_each_of_forty_trials_once_though_one_sleeps_beyond_its
     counts = count(there, diary.read(str(notes)), steps)
     assert counts.flawless, counts
     assert counts.ended == 40
+
+
+def assert_each_sees_the_other(searching: Workplace, folder: Path) -> None:
+    """A third machine sees what both of them run, and how fresh their leases are."""
+    third = Workplace(folder / "third", searching.settings, "third")
+    third.folder.mkdir()
+    text = searching.file.read_text()
+    third.file.write_text(text)
+    shutil.copy(diary.__file__, third.folder / "diary.py")
+
+    def running() -> list[dict[str, object]]:
+        told = json.loads(third.run("status", "study.yaml", "--json").output)
+        return [one for one in told["unfinished"] if one["state"] == "running" and one["place"]]
+
+    wait_until(lambda: {one["owner"] for one in running()} == {"here", "there"}, what="both")
+    for one in running():
+        assert one["place"] == f"{one['owner']}, cpu"
+        assert 0 <= one["epoch"] <= one["epochs"]
+        assert -5 < one["lease_seconds"] < GRACE_SECONDS
+    shown = third.run("status", "study.yaml").output
+    assert "lease" in shown
+    assert "here, cpu" in shown or "there, cpu" in shown
 
 
 def contents(settings: dict[str, str]) -> dict[str, bytes]:

@@ -1,6 +1,10 @@
 """When the owner of a search gives out no more trials, on real Optuna and MLflow."""
 
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,8 +20,9 @@ from tune_vae import api
 from tune_vae.errors import StorageError
 from tune_vae.science.health import Kind, Verdict
 from tune_vae.service.desk import DataFacts, Desk
-from tune_vae.service.journey import TrialResult
+from tune_vae.service.journey import Fault, TrialResult
 from tune_vae.service.ledger import read_rows
+from tune_vae.service.owner import _process_start, owner
 from tune_vae.spec.study import StudySpec
 from tune_vae.spec.trial import TrialConfig
 from tune_vae.training.checkpoint import CheckpointStore, load
@@ -175,3 +180,82 @@ def save_and_report(desk: Desk, spec: StudySpec, config: TrialConfig) -> None:
     store.save_last(config.trial, state)
     store.save_best(config.trial, state)
     desk.report(report(config.epochs, trial=config.trial, bits_per_dim=2.0), HEALTHY)
+
+
+@contextmanager
+def standing_still() -> Iterator[tuple[str, "subprocess.Popen[bytes]"]]:
+    """A process of this machine that is stopped, and its name as an owner."""
+    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    process.send_signal(signal.SIGSTOP)
+    host, _, _ = owner().split(" ", 2)
+    try:
+        yield f"{host} {process.pid} {_process_start(process.pid)}", process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_worker_that_is_silent_for_a_lease_loses_its_trial_and_then_its_life(place: Path) -> None:
+    spec = study(place, budget={"trials": 1})
+    with desk_of(spec) as desk, standing_still() as (worker, process):
+        (config,) = desk.ask() or []
+        attempts = desk.attempts([config.trial], worker, "cpu")
+        last = report(1, trial=config.trial)
+        assert not desk.report(last, HEALTHY, attempts[config.trial]).stop
+        desk._let_go_of_silent()
+        assert desk.holds(config.trial, attempts[config.trial])
+
+        desk._grace_seconds = 0.5
+        time.sleep(0.3)
+        desk.alive(worker, [config.trial])
+        time.sleep(0.3)
+        desk._let_go_of_silent()
+        assert desk.holds(config.trial, attempts[config.trial])
+        time.sleep(0.6)
+        desk._let_go_of_silent()
+        assert not desk.holds(config.trial, attempts[config.trial])
+        assert [(row.state, row.epoch) for row in read_rows(spec) or []] == [("waiting", 1)]
+        assert process.poll() is None
+
+        # Whoever takes it up is not disturbed by what the first one does when it wakes.
+        (again,) = desk.ask() or []
+        assert again == config
+        newer = desk.attempts([again.trial], owner(), "cpu")
+        assert newer[again.trial] > attempts[config.trial]
+        result = TrialResult(config.trial, HEALTHY, True, (1.0,), last, last)
+        desk.alive(worker, [config.trial])
+        assert desk.report(report(2, trial=0), HEALTHY, attempts[config.trial]).stop
+        desk.commit(result, attempts[config.trial])
+        desk.fail(attempts, Fault.PROCESS, "its worker died")
+        assert [(row.state, row.epoch) for row in read_rows(spec) or []] == [("running", 1)]
+        assert desk.holds(again.trial, newer[again.trial])
+        finish_of(desk, again, newer)
+        assert [row.state for row in read_rows(spec) or []] == ["ended"]
+
+
+def finish_of(desk: Desk, config: TrialConfig, attempts: dict[int, int]) -> None:
+    last = report(config.epochs, trial=config.trial, bits_per_dim=2.0)
+    assert not desk.report(last, HEALTHY, attempts[config.trial]).stop
+    result = TrialResult(config.trial, HEALTHY, True, (2.0,), last, last)
+    desk.commit(result, attempts[config.trial])
+
+
+def test_worker_that_stays_silent_is_ended(place: Path) -> None:
+    with desk_of(study(place)) as desk, standing_still() as (worker, process):
+        (config,) = desk.ask() or []
+        desk.attempts([config.trial], worker, "cpu")
+        desk._grace_seconds = 0.3
+        for _ in range(2):
+            time.sleep(0.5)
+            desk._let_go_of_silent()
+        assert process.wait(10) == -signal.SIGKILL
+
+
+def test_who_slept_itself_takes_no_trial_from_anybody(place: Path) -> None:
+    with desk_of(study(place)) as desk:
+        (config,) = desk.ask() or []
+        attempts = desk.attempts([config.trial], owner(), "cpu")
+        desk._grace_seconds, desk._beat_seconds = 0.2, 0.1
+        time.sleep(0.5)
+        desk._let_go_of_silent()
+        assert desk.holds(config.trial, attempts[config.trial])

@@ -36,7 +36,7 @@ from tune_vae.science.history import EpochReport
 from tune_vae.service import databases
 from tune_vae.service import ledger as module
 from tune_vae.service.journey import Decision, Fault, TrialResult
-from tune_vae.service.ledger import OptunaLedger, read_bounds, read_foretold, read_rows
+from tune_vae.service.ledger import OptunaLedger, read_bounds, read_rows, read_study
 from tune_vae.service.pareto_pruner import vectors_of
 from tune_vae.service.plugins import plugin_problems
 from tune_vae.service.remedy import remedy
@@ -58,6 +58,12 @@ def optuna_study(spec: StudySpec) -> optuna.Study:
 def rows_of(spec: StudySpec) -> list[FrozenTrial]:
     """Optuna's own rows, as another program would read them."""
     return optuna_study(spec).get_trials()
+
+
+def foretold_in(spec: StudySpec) -> int:
+    found = read_study(spec)
+    assert found
+    return found[1]
 
 
 def states(spec: StudySpec) -> list[TrialState]:
@@ -487,7 +493,7 @@ def test_same_seed_is_suggested_the_same_also_after_a_restart(
     a, b, c = (study(place, budget={"trials": 14}) for place in three_folders)
     expected = suggestions(a, 14, points)
     assert suggestions(b, 14, points, restart_after=12) == expected
-    assert bool(read_foretold(a)) is dead
+    assert bool(foretold_in(a)) is dead
     assert len(set(expected)) == 14
     other = study(three_folders[2], train={"seed": 1}, budget={"trials": 14})
     assert suggestions(other, 1) != expected[:1]
@@ -719,7 +725,7 @@ def test_points_that_are_foretold_dead_are_told_and_not_trained(folder: Path) ->
         assert "config" not in row.user_attrs
     assert len(rows_of(spec)) == 9 + len(dead)
     assert [row.trial for row in ledger.rows()] == [config.trial for config in trained]
-    assert ledger.foretold() == read_foretold(spec) == len(dead)
+    assert ledger.foretold() == foretold_in(spec) == len(dead)
     # And what was not trained is not counted by whoever goes on.
     assert search_all(study(folder, budget={"trials": 9})) == []
 
@@ -729,7 +735,7 @@ def test_factor_of_zero_trains_all(folder: Path) -> None:
     ledger = open_ledger(spec, POINTS)
     drawn = [one(ledger.ask_pack(1)).beta_norm for _ in range(9)]
     assert max(drawn) > ALIVE
-    assert ledger.foretold() == read_foretold(spec) == 0
+    assert ledger.foretold() == foretold_in(spec) == 0
 
 
 def test_pack_is_filled_with_the_living(folder: Path) -> None:
@@ -1488,3 +1494,25 @@ def test_other_study_in_the_same_database_is_not_mixed_up(folder: Path) -> None:
     assert search_all(study(folder, study="one", budget={"trials": 2})) == [0, 1]
     assert read_rows(study(folder, study="other")) is None
     assert search_all(study(folder, study="other", budget={"trials": 3})) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("sampler", ["RandomSampler", "TPESampler"])
+def test_machines_that_ask_at_the_same_moment_draw_different_points(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, sampler: str
+) -> None:
+    spec = study(folder, sampler=sampler, budget={"trials": 14})
+    here, there = open_ledger(spec), open_ledger(spec)
+    for _ in range(12):
+        # TPE draws at random before.
+        finish(here, one(here.ask_pack(1)))
+    ask, given = here._study.ask, list[TrialConfig]()
+
+    def after_the_other() -> optuna.Trial:
+        given.append(one(there.ask_pack(1)))
+        return ask()
+
+    monkeypatch.setattr(here._study, "ask", after_the_other)
+    mine, theirs = one(here.ask_pack(1)), given[0]
+    assert (theirs.trial, mine.trial) == (12, 13)
+    assert mine.beta_norm != theirs.beta_norm
+    assert mine.lr != theirs.lr

@@ -328,7 +328,7 @@ def test_repeats_follow_when_all_trials_have_ended_and_are_shown_apart(place: Pa
         assert labels(alone) == ["2"]
         # It may yet become a finalist.
         assert desk.ask() is None
-        desk.fail([2], Fault.PROCESS, "its worker died")
+        desk.fail(desk.attempts([2]), Fault.PROCESS, "its worker died")
         assert desk.has_work()
         assert run_pack(desk, by_number) == ["2"]
         assert run_pack(desk, by_number) == ["0/2", "0/3"]

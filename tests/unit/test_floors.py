@@ -65,6 +65,7 @@ FLOORS = {
     "training/": Floor(TRAINING, frozenset({"torch"})),
     # torch brings fsspec with it.
     "training/checkpoint.py": Floor(TRAINING, frozenset({"torch", "fsspec"})),
+    "training/served.py": Floor(TRAINING, frozenset({"fsspec"})),
     "spec/": Floor(SPEC, frozenset({"pydantic", "yaml"})),
     "testing.py": Floor(SPEC, frozenset({"pydantic", "torch"})),
     "service/": Floor(SERVICE, frozenset({"torch"})),
@@ -73,7 +74,10 @@ FLOORS = {
     "service/cluster.py": Floor(SERVICE, frozenset({"ray", "torch"})),
     "service/tracking.py": Floor(SERVICE, frozenset({"mlflow", "torch"})),
     "service/ledger.py": Floor(SERVICE, frozenset({"optuna", "sqlalchemy"})),
+    "service/gate.py": Floor(SERVICE, inside=frozenset({"starlette", "uvicorn"})),
     "service/databases.py": Floor(SERVICE, frozenset({"sqlalchemy"})),
+    "service/reading.py": Floor(SERVICE, frozenset({"sqlalchemy"})),
+    "service/bounded_sampler.py": Floor(SERVICE, frozenset({"optuna"})),
     "service/front.py": Floor(SERVICE),
     "service/pareto_pruner.py": Floor(SERVICE, frozenset({"optuna"})),
     "service/plugins.py": Floor(SERVICE, frozenset({"optuna"})),

@@ -545,6 +545,13 @@ class TestResults:
         assert best.startswith("best 3.25 bits/dim")
         assert resume.startswith("go on with it: tune-vae search ")
 
+    def test_status_tells_the_device_and_how_old_the_lease_is(self) -> None:
+        there = row(7, state="running", epoch=5, owner="host-a", kind=Kind.HEALTHY)
+        there = replace(there, kind="", place="host-b, NVIDIA H200", silent_seconds=12.4)
+        out = console()
+        terminal.show_status(out, results(there), spec())
+        assert lines(out)[2].startswith("    7 epoch 5/20 on host-b, NVIDIA H200 · lease 12 s old")
+
     def test_points_that_were_not_trained_are_told_below_the_counts(self) -> None:
         told = (
             "17 drawn points were not trained: beta_norm beyond the collapse point of these data"

@@ -51,6 +51,7 @@ from tune_vae.science.health import Verdict  # noqa: E402
 from tune_vae.science.history import EpochReport, Rollback  # noqa: E402
 from tune_vae.service.desk import DataFacts, Desk, Snapshot  # noqa: E402
 from tune_vae.service.journey import Decision, Fault, TrialResult, run_pack  # noqa: E402
+from tune_vae.service.owner import owner  # noqa: E402
 from tune_vae.service.signals import Interrupted, Signals  # noqa: E402
 from tune_vae.spec.study import Storage, StudySpec  # noqa: E402
 from tune_vae.spec.trial import TrialConfig  # noqa: E402
@@ -62,6 +63,10 @@ __all__ = ["search"]
 REFRESH_SECONDS = 0.3
 ANSWER_SECONDS = 30.0
 """Within which a desk that lives answers, however busy the machine."""
+PULSE_SECONDS = 5.0
+"""From one sign of life of a worker to the next."""
+TRUST_SECONDS = 30.0
+"""A third of a lease: for so long a worker may take an answer of the desk for true."""
 PREFIX = "tune-vae-"
 DEATHS = 10
 """How often the desk may die in one search before it is no accident any more."""
@@ -246,6 +251,8 @@ class _PackTrial(tune.Trainable):
         self._spec, self._desk = spec, desk
         self._data: Splits | None = None
         self._journey: Iterator[None] | None = None
+        self._pulse: _Pulse | None = None
+        self._attempts: dict[int, int] = {}
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         self._journey = None
@@ -268,44 +275,88 @@ class _PackTrial(tune.Trainable):
         # Not above, where the frames of the error still hold the model.
         self._journey = None
         make_room()
-        ray.get(self._desk.fail.remote([config.trial for config in configs], fault, reason))
+        ray.get(self._desk.fail.remote(self._attempts, fault, reason))
         return {"done": True}
 
     def _begin(self, configs: list[TrialConfig]) -> Iterator[None]:
         import torch
 
         torch.set_num_threads(max(1, int(self._spec.budget.cpus_per_trial)))
-        if self._data is None:
-            self._data = self._spec.dataset().load()
-        attempts = ray.get(self._desk.attempts.remote([config.trial for config in configs]))
-        mine = [config for config in configs if config.trial in attempts]
+        device = "cuda" if ray.get_gpu_ids() and torch.cuda.is_available() else "cpu"
+        if self._pulse is None:
+            self._pulse = _Pulse(self._desk)
+        trials = [config.trial for config in configs]
+        self._attempts = self._pulse.begin(trials, _name_of(device))
+        mine = [config for config in configs if config.trial in self._attempts]
         if not mine:
             # Handed over before it began.
             return iter(())
-        handle = _DeskHandle(self._desk)
+        if self._data is None:
+            self._data = self._spec.dataset().load()
+        handle = _DeskHandle(self._desk, self._attempts)
         return run_pack(
             mine,
             data=self._data,
             limits=self._spec.health,
             ledger=handle,
             tracker=handle,
-            store=CheckpointStore(self._spec.storage.checkpoints, self._spec.name, attempts),
-            device="cuda" if ray.get_gpu_ids() and torch.cuda.is_available() else "cpu",
+            store=CheckpointStore(self._spec.storage.checkpoints, self._spec.name, self._attempts),
+            device=device,
         )
 
 
-class _DeskHandle:
-    """The desk as a worker sees it: `journey.Ledger` and `journey.Tracker`."""
+def _name_of(device: str) -> str:
+    import torch
+
+    return torch.cuda.get_device_name() if device == "cuda" else device
+
+
+class _Pulse:
+    """Tells the desk that this process lives, whatever its training is busy with."""
 
     def __init__(self, desk: Any) -> None:
-        self._desk = desk
+        self._desk, self._worker = desk, owner()
+        self._trials: list[int] = []
+        threading.Thread(target=self._beat, name="pulse", daemon=True).start()
+
+    def begin(self, trials: list[int], device: str) -> dict[int, int]:
+        """From now on it trains these; returns the numbers of their attempts."""
+        self._trials = trials
+        attempts: dict[int, int] = ray.get(
+            self._desk.attempts.remote(trials, self._worker, device)
+        )
+        return attempts
+
+    def _beat(self) -> None:
+        while True:
+            time.sleep(PULSE_SECONDS)
+            self._desk.alive.remote(self._worker, self._trials)
+
+
+class _DeskHandle:
+    """The desk as a worker sees it: `journey.Ledger` and `journey.Tracker`.
+
+    Arguments:
+        desk: Of the search.
+        attempts: The worker's own, by trial.
+    """
+
+    def __init__(self, desk: Any, attempts: dict[int, int]) -> None:
+        self._desk, self._attempts = desk, attempts
+        self._answered = dict.fromkeys(attempts, time.time())
+
+    def holds(self, trial: int) -> bool:
+        # Within the time of an answer the lease cannot have run out.
+        if time.time() - self._answered[trial] < TRUST_SECONDS:
+            return True
+        return bool(self._ask(trial, self._desk.holds, trial))
 
     def report(self, report: EpochReport, verdict: Verdict) -> Decision:
-        decision: Decision = ray.get(self._desk.report.remote(report, verdict))
+        decision: Decision = self._ask(report.trial, self._desk.report, report, verdict)
         return decision
 
     def commit(self, result: TrialResult) -> None:
-        ray.get(self._desk.commit.remote(result))
+        self._ask(result.trial, self._desk.commit, result)
 
     def log(self, report: EpochReport, verdict: Verdict) -> None:
         self._desk.log.remote(report, verdict)
@@ -315,7 +366,12 @@ class _DeskHandle:
         ray.get(self._desk.roll_back.remote(trial, rollbacks))
 
     def conclude(self, result: TrialResult) -> None:
-        ray.get(self._desk.conclude.remote(result))
+        self._ask(result.trial, self._desk.conclude, result)
+
+    def _ask(self, trial: int, method: Any, *arguments: Any) -> Any:
+        answer = ray.get(method.remote(*arguments, self._attempts[trial]))
+        self._answered[trial] = time.time()
+        return answer
 
 
 class _AskDesk(Searcher):
@@ -324,7 +380,7 @@ class _AskDesk(Searcher):
     def __init__(self, desk: Any, study: str) -> None:
         super().__init__()
         self._desk, self._study = desk, study
-        self._packs: dict[str, list[int]] = {}
+        self._packs: dict[str, dict[int, int]] = {}
         self.refusal: Exception | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -344,16 +400,17 @@ class _AskDesk(Searcher):
             return Searcher.FINISHED
         if not pack:
             return None
-        self._packs[trial_id] = [config.trial for config in pack]
+        trials = [config.trial for config in pack]
+        self._packs[trial_id] = ray.get(self._desk.attempts.remote(trials))
         return {"pack": [config.model_dump_json() for config in pack]}
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        trials = self._packs.pop(trial_id, [])
+        attempts = self._packs.pop(trial_id, {})
         if error and not self.refusal:
             try:
-                ray.get(self._desk.fail.remote(trials, Fault.PROCESS, "its worker died"))
+                ray.get(self._desk.fail.remote(attempts, Fault.PROCESS, "its worker died"))
             except ray.exceptions.RayTaskError as refused:
                 self.refusal = _cause(refused)
 
@@ -408,7 +465,7 @@ class _Window:
     def __init__(self, desk: Any, show: Callable[[Snapshot], None]) -> None:
         self._desk, self._show = desk, show
         self._asked: Any = None
-        self._next = 0.0
+        self._begun = self._next = 0.0
         self._latest: Snapshot | None = None
         self.seen = 0
 
@@ -417,11 +474,14 @@ class _Window:
             if time.monotonic() < self._next:
                 return
             self._asked = self._desk.snapshot.remote(self.seen)
+            self._begun = time.monotonic()
         done, _ = ray.wait([self._asked], timeout=0)
         if done:
             snapshot: Snapshot = ray.get(self._asked)
             self._asked = None
-            self._next = time.monotonic() + REFRESH_SECONDS
+            # Of thousands of trials a look takes a while, in which nobody else is served.
+            now = time.monotonic()
+            self._next = now + max(REFRESH_SECONDS, 5 * (now - self._begun))
             self.seen += len(snapshot.ended)
             self._latest = snapshot
             self._show(snapshot)

@@ -6,6 +6,7 @@ SQLAlchemy speaks to them; Optuna and MLflow, which keep their tables there, use
 import contextlib
 import time
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ __all__ = [
     "configure",
     "connect_args",
     "has_table",
+    "opened",
     "reach",
     "sqlite_file",
     "try_out",
@@ -141,9 +143,18 @@ def has_table(url: str, name: str) -> bool:
     file = sqlite_file(url)
     if file is not None and not file.exists():
         return False
-    engine = sqlalchemy.create_engine(url, connect_args=connect_args(url))
-    try:
+    with opened(url) as engine:
         return sqlalchemy.inspect(engine).has_table(name)
+
+
+@contextlib.contextmanager
+def opened(url: str) -> Iterator[sqlalchemy.Engine]:
+    """A database to read from, which is left as it is."""
+    engine = sqlalchemy.create_engine(url, connect_args=connect_args(url))
+    if engine.dialect.name in _IN_UTC:
+        _count_in_utc(engine)
+    try:
+        yield engine
     finally:
         engine.dispose()
 

@@ -9,7 +9,7 @@ import contextlib
 import functools
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from tune_vae.errors import StorageError
@@ -17,6 +17,7 @@ from tune_vae.science.collapse_point import CollapsePoints
 from tune_vae.science.health import Kind, Verdict
 from tune_vae.science.history import EpochReport, Rollback
 from tune_vae.service.journey import Decision, Fault, TrialResult, conclusion, history_of
+from tune_vae.service.owner import end
 from tune_vae.service.results import StudyResults
 from tune_vae.service.rows import TrialRow
 from tune_vae.spec.study import StudySpec
@@ -71,9 +72,10 @@ class Snapshot:
 
 @dataclass
 class _Board:
-    """What runs now and what has ended, kept for the terminal."""
+    """What runs now, when its workers were last heard of, and what has ended."""
 
     running: dict[int, Running] = field(default_factory=dict)
+    heard: dict[int, float] = field(default_factory=dict)
     ended: list[Ended] = field(default_factory=list)
     epochs: int = 0
     seconds: float = 0.0
@@ -94,12 +96,12 @@ class Desk:
 
     def __init__(self, spec: StudySpec, facts: DataFacts, *, confirm: bool = False) -> None:
         # Imported here: workers know this class by name only, and need neither library.
-        from tune_vae.service.ledger import HEARTBEAT_SECONDS, OptunaLedger
+        from tune_vae.service.ledger import GRACE_SECONDS, HEARTBEAT_SECONDS, OptunaLedger
         from tune_vae.service.tracking import MlflowTracker
 
         spec.enable_imports()
         self._spec, self._confirm = spec, confirm
-        self._beat_seconds = HEARTBEAT_SECONDS
+        self._beat_seconds, self._grace_seconds = HEARTBEAT_SECONDS, GRACE_SECONDS
         # At once, whereas a training waits for a place that does not answer for a while.
         try_out(spec.storage.checkpoints)
         self._store = CheckpointStore(spec.storage.checkpoints, spec.name)
@@ -117,6 +119,9 @@ class Desk:
         self._counted = time.monotonic()
         self._closing = threading.Event()
         self._stopping = False
+        self._workers: dict[int, str] = {}
+        self._stuck: dict[str, float] = {}
+        self._awake = time.time()
         self._rows: list[TrialRow] = []
         self._foretold = 0
         self._look()
@@ -196,8 +201,25 @@ class Desk:
         """Seconds of searching that the ledger does not know yet."""
         return time.monotonic() - self._counted
 
-    def report(self, report: EpochReport, verdict: Verdict) -> Decision:
+    def holds(self, trial: int, attempt: int | None = None) -> bool:
+        """See `journey.Ledger.holds`.
+
+        Arguments:
+            trial: Its number.
+            attempt: The worker's own, see `attempts`. Workers give it with everything they say:
+                one that was silent for too long may wake when another has the trial.
+        """
+        return self._is_current(trial, attempt) and self._ledger.holds(trial)
+
+    def _is_current(self, trial: int, attempt: int | None) -> bool:
+        return attempt is None or self._ledger.attempts([trial]).get(trial) == attempt
+
+    def report(
+        self, report: EpochReport, verdict: Verdict, attempt: int | None = None
+    ) -> Decision:
         """See `journey.Ledger.report`."""
+        if not self._is_current(report.trial, attempt):
+            return Decision(stop=True)
         decision = self._ledger.report(report, verdict)
         with self._lock:
             running = self._board.running.get(report.trial)
@@ -211,7 +233,7 @@ class Desk:
                 )
             if decision.stop and decision.verdict is None:
                 # It goes on elsewhere.
-                self._board.running.pop(report.trial, None)
+                self._forget(report.trial)
             self._board.epochs += 1
             self._board.seconds += report.seconds
         return decision
@@ -224,12 +246,15 @@ class Desk:
         """See `journey.Tracker.roll_back`."""
         self._tracker.roll_back(trial, rollbacks)
 
-    def conclude(self, result: TrialResult) -> None:
+    def conclude(self, result: TrialResult, attempt: int | None = None) -> None:
         """See `journey.Tracker.conclude`."""
-        self._tracker.conclude(result)
+        if self._is_current(result.trial, attempt):
+            self._tracker.conclude(result)
 
-    def commit(self, result: TrialResult) -> None:
+    def commit(self, result: TrialResult, attempt: int | None = None) -> None:
         """See `journey.Ledger.commit`."""
+        if not self._is_current(result.trial, attempt):
+            return
         before = self._results().winner
         self._ledger.commit(result)
         self._look()
@@ -241,7 +266,7 @@ class Desk:
                     self._publish(row)
         winner = self._results().winner
         with self._lock:
-            running = self._board.running.pop(result.trial, None)
+            running = self._forget(result.trial)
             if running:
                 better = winner is not None and winner.trial == result.trial
                 self._board.ended.append(
@@ -253,14 +278,70 @@ class Desk:
                     )
                 )
 
-    def attempts(self, trials: Sequence[int]) -> dict[int, int]:
-        """The numbers of these trials' attempts, for those that are still ours to train."""
-        return self._ledger.attempts(trials)
+    def attempts(
+        self, trials: Sequence[int], worker: str = "", device: str = ""
+    ) -> dict[int, int]:
+        """The numbers of these trials' attempts, for those that are still ours to train.
 
-    def fail(self, trials: Sequence[int], fault: Fault, reason: str) -> None:
-        """A worker broke with these trials."""
+        Arguments:
+            trials: Which.
+            worker: Who is about to train them, see `owner`; it must show that it lives from now
+                on. Before a worker begins, its trials are held for it.
+            device: What on.
+        """
+        found = self._ledger.attempts(trials)
+        if worker:
+            self._ledger.place(list(found), f"{worker.partition(' ')[0]}, {device}")
+            with self._lock:
+                self._workers |= dict.fromkeys(found, worker)
+            self.alive(worker, list(found))
+        return found
+
+    def alive(self, worker: str, trials: Sequence[int]) -> None:
+        """A worker lives, and trains these."""
         with self._lock:
-            gone = [self._board.running.pop(trial, None) for trial in trials]
+            self._stuck.pop(worker, None)
+            mine = [trial for trial in trials if self._workers.get(trial) == worker]
+            self._board.heard |= dict.fromkeys(mine, time.time())
+
+    def _let_go_of_silent(self) -> None:
+        """Hand over the trials of workers that showed no life for as long as a lease lasts.
+
+        A worker that is stopped would keep its trial for ever, and its place in the search. One
+        that still says nothing after the same time again is ended, if it is on this machine.
+        """
+        now = time.time()
+        asleep = now - self._awake > 3 * self._beat_seconds
+        self._awake = now
+        with self._lock:
+            if asleep or self._ledger.trouble:
+                # We slept or waited ourselves, and could not have heard.
+                self._board.heard = dict.fromkeys(self._board.heard, now)
+            limit = now - self._grace_seconds
+            silent = [trial for trial, heard in self._board.heard.items() if heard < limit]
+            self._stuck |= {self._workers[trial]: now for trial in silent}
+            hopeless = [worker for worker, since in self._stuck.items() if since < limit]
+        if silent:
+            self.fail(self._ledger.attempts(silent), Fault.PLACE, "its worker fell silent")
+        with self._lock:
+            for trial in silent:
+                self._forget(trial)
+            for worker in hopeless:
+                self._stuck.pop(worker, None)
+        for worker in hopeless:
+            end(worker)
+
+    def _forget(self, trial: int) -> Running | None:
+        self._board.heard.pop(trial, None)
+        self._workers.pop(trial, None)
+        return self._board.running.pop(trial, None)
+
+    def fail(self, attempts: Mapping[int, int], fault: Fault, reason: str) -> None:
+        """A worker broke with these attempts, by trial."""
+        current = self._ledger.attempts(list(attempts))
+        trials = [trial for trial, attempt in attempts.items() if current.get(trial) == attempt]
+        with self._lock:
+            gone = [self._forget(trial) for trial in trials]
         mine = [one.config.trial for one in gone if one]
         self._ledger.fail(mine, fault, reason)
         self._look()
@@ -320,6 +401,7 @@ class Desk:
         while not self._closing.wait(self._beat_seconds):
             # A database that does not answer is told by the calls of the trials.
             with contextlib.suppress(StorageError):
+                self._let_go_of_silent()
                 self._ledger.beat()
                 self._ledger.spend(self._uncounted())
                 self._counted = time.monotonic()

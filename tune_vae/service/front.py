@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-__all__ = ["dominates", "fronts", "hypervolume", "knee", "net_order", "spans"]
+__all__ = ["dominates", "fronts", "hypervolume", "knee", "net_order", "spans", "undominated"]
 
 Vector = Sequence[float]
 
@@ -23,6 +23,23 @@ def dominates(one: Vector, other: Vector, margins: Vector | None = None) -> bool
     return all(a <= b for a, b in pairs) and any(
         a + margin < b for (a, b), margin in zip(pairs, margins, strict=True)
     )
+
+
+def undominated(vectors: Sequence[Vector]) -> list[int]:
+    """Positions of the vectors of one or two objectives that nothing beats, the first best first.
+
+    Sorted, a pair can only be beaten by the last one that was not: of those before it, this is
+    the best in the second objective.
+
+    Example:
+        >>> undominated([(2, 2), (2, 1), (1, 2), (3, 3), (1, 2)])
+        [2, 4, 1]
+    """
+    found: list[int] = []
+    for i in sorted(range(len(vectors)), key=lambda i: (*vectors[i], i)):
+        if not found or not dominates(vectors[found[-1]], vectors[i]):
+            found.append(i)
+    return found
 
 
 def fronts(vectors: Sequence[Vector], margins: Vector | None = None) -> list[list[int]]:

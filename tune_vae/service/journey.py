@@ -85,6 +85,12 @@ class TrialResult:
 class Ledger(Protocol):
     """Who knows the truth about trials. All calls may be repeated without harm."""
 
+    def holds(self, trial: int) -> bool:
+        """Whether a trial is still ours, asked before anything of an epoch is written.
+
+        It no longer is when its machine or its worker slept for longer than a lease lasts.
+        """
+
     def report(self, report: EpochReport, verdict: Verdict) -> Decision:
         """Note an epoch; say whether the trial goes on."""
 
@@ -185,6 +191,9 @@ def run_pack(
     for reports in trainer:
         for report in reports:
             config = by_trial[report.trial]
+            if not ledger.holds(config.trial):
+                trainer.retire(config.trial)
+                continue
             if may_roll_back(config, report):
                 state = roll_back(trainer, config, report, store.last_sound(config.trial))
                 store.save_last(config.trial, state)

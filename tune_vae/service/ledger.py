@@ -38,6 +38,7 @@ from tune_vae.service.journey import Decision, Fault, TrialResult
 from tune_vae.service.owner import is_dead, owner
 from tune_vae.service.pareto_pruner import ParetoPruner, is_vector, report_vector, vectors_of
 from tune_vae.service.plugins import pruner_of, quiet, sampler_of
+from tune_vae.service.reading import REPORTS, plain_rows
 from tune_vae.service.rows import (
     TrialRow,
     firsts,
@@ -61,7 +62,7 @@ from tune_vae.spec.known_good import known_good
 from tune_vae.spec.study import StudySpec
 from tune_vae.spec.trial import TrialConfig
 
-__all__ = ["OptunaLedger", "data_digest", "read_bounds", "read_foretold", "read_rows"]
+__all__ = ["OptunaLedger", "data_digest", "read_bounds", "read_rows", "read_study"]
 
 HEARTBEAT_SECONDS = 15
 GRACE_SECONDS = 90
@@ -135,6 +136,7 @@ class OptunaLedger:
         self._live: dict[int, optuna.Trial] = {}
         self._spare: list[TrialConfig] = []
         self._faults: list[str] = []
+        self._known: tuple[dict[int, TrialRow], dict[int, TrialRow]] = ({}, {})
         self._lock = threading.RLock()
         self.trouble, self._back = "", -math.inf
         self._owner = owner()
@@ -367,16 +369,15 @@ class OptunaLedger:
 
     def _take_next(self, fixed: dict[str, Any]) -> tuple[optuna.Trial, dict[str, Any]] | None:
         """A row that waits or a new one, and what was known of it; None if it was one too many."""
-        # Rows that wait were not drawn yet, and those that go on with a trial never are: what is
-        # suggested is the same with and without interruptions.
         rows = self._rows()
-        drawn = sum(row.state is not TrialState.WAITING and not is_heir(row) for row in rows)
-        self._study.sampler = self._sampler(drawn, fixed)
+        self._study.sampler = self._sampler(_drawn(rows), fixed)
         with quiet():
             trial = self._study.ask()
         self._lease(trial)
         rows = self._rows()
         row = rows[trial.number]
+        # Another machine may have asked at the same moment, and must not draw the same point.
+        self._study.sampler = self._sampler(_drawn(rows[: trial.number]), fixed)
         one_too_many = (
             has_rival(row, rows)
             if "config" in row.user_attrs
@@ -404,6 +405,8 @@ class OptunaLedger:
 
     def _exceeds_budget(self, row: FrozenTrial, rows: list[FrozenTrial]) -> bool:
         """Whether another machine asked for the last trial of the budget at the same moment."""
+        if row.number < self._spec.budget.trials:
+            return False
         earlier = [first for first in firsts(rows) if first.number < row.number]
         return len(earlier) >= self._spec.budget.trials
 
@@ -464,6 +467,25 @@ class OptunaLedger:
         """
         with self._lock:
             return {trial: self._live[trial].number for trial in trials if trial in self._live}
+
+    @_patient
+    def holds(self, trial: int) -> bool:
+        """Whether a trial is still ours, as the database has it now. See `journey.Ledger`."""
+        with self._lock:
+            mine = self._live.get(trial)
+            if mine and self._storage.get_trial(mine._trial_id).state is not TrialState.RUNNING:
+                del self._live[trial]
+            return trial in self._live
+
+    @_patient
+    def place(self, trials: Sequence[int], place: str) -> None:
+        """Note where trials run, for people."""
+        with self._lock:
+            for trial in trials:
+                # Lost meanwhile, which the first report tells.
+                with contextlib.suppress(UpdateFinishedTrialError):
+                    if trial in self._live:
+                        self._live[trial].set_user_attr("place", place)
 
     @_patient
     def report(self, report: EpochReport, verdict: Verdict) -> Decision:
@@ -645,7 +667,8 @@ class OptunaLedger:
     def rows(self) -> list[TrialRow]:
         """Every trial of the study once, in the order of their numbers; then the repeats."""
         with self._lock:
-            return table(self._rows()) + table(self._repeat_rows())
+            rows, repeats = self._known
+            return table(self._rows(), rows) + table(self._repeat_rows(), repeats)
 
     @_patient
     def foretold(self) -> int:
@@ -711,9 +734,12 @@ class OptunaLedger:
     def _mend_lineages(self, study: optuna.Study) -> None:
         """Give each interrupted row the successor that its process had no time to add."""
         rows = study.get_trials(deepcopy=False)
+        interrupted = [row for row in rows if is_interrupted(row)]
+        if not interrupted:
+            return
         newest = {origin(row): row.number for row in rows if not is_surplus(row)}
-        for row in rows:
-            if is_interrupted(row) and newest[origin(row)] == row.number:
+        for row in interrupted:
+            if newest[origin(row)] == row.number:
                 self._succeed(study, row)
 
     def _succeed(self, study: optuna.Study, row: FrozenTrial) -> None:
@@ -784,6 +810,15 @@ class _Asked:
     again: bool = False
 
 
+def _drawn(rows: Sequence[FrozenTrial]) -> int:
+    """How many rows were drawn so far, from which the seed of the next one follows.
+
+    Rows that wait were not drawn yet, and those that go on with a trial never are: what is
+    suggested is the same with and without interruptions.
+    """
+    return sum(row.state is not TrialState.WAITING and not is_heir(row) for row in rows)
+
+
 def _blame(fault: Fault, members: int) -> dict[str, int]:
     """What a row that broke says of the pack it was in."""
     if fault is Fault.PLACE:
@@ -813,24 +848,33 @@ def read_rows(spec: StudySpec) -> list[TrialRow] | None:
     Raises:
         StorageError: The storage cannot be opened.
     """
-
-    def trials(storage: RDBStorage, study: optuna.Study) -> list[TrialRow]:
-        repeats = _repeats_of(spec, storage)
-        both = [study, repeats] if repeats else [study]
-        return [trial for one in both for trial in table(one.get_trials(deepcopy=False))]
-
-    return _look(spec, trials)
+    found = read_study(spec)
+    return found and found[0]
 
 
-def read_foretold(spec: StudySpec) -> int:
-    """How many points of a study were drawn and not trained, without joining it.
+def read_study(spec: StudySpec, *, reports: bool = True) -> tuple[list[TrialRow], int] | None:
+    """The trials of a study and how many points were drawn and not trained, without joining it.
+
+    Arguments:
+        spec: The study.
+        reports: Whether the trials' reports are wanted, which take most of the time.
+
+    Returns:
+        None when it was never begun.
 
     Raises:
         StorageError: The storage cannot be opened.
     """
-    return (
-        _look(spec, lambda _, study: sum(map(is_foretold, study.get_trials(deepcopy=False)))) or 0
-    )
+
+    def read(engine: sqlalchemy.Engine) -> tuple[list[TrialRow], int] | None:
+        without = () if reports else REPORTS
+        rows = plain_rows(engine, spec.name, without=without)
+        if rows is None:
+            return None
+        repeats = plain_rows(engine, _name_of_repeats(spec), without=without) or []
+        return table(rows) + table(repeats), sum(map(is_foretold, rows))
+
+    return _look(spec, read)
 
 
 def data_digest(spec: StudySpec) -> str | None:
@@ -839,7 +883,7 @@ def data_digest(spec: StudySpec) -> str | None:
     Raises:
         StorageError: The storage cannot be opened.
     """
-    return _look(spec, lambda storage, study: study.user_attrs.get("data"))
+    return _look_at_study(spec, lambda study: study.user_attrs.get("data"))
 
 
 def read_bounds(spec: StudySpec) -> tuple[float, float] | None:
@@ -848,18 +892,25 @@ def read_bounds(spec: StudySpec) -> tuple[float, float] | None:
     Raises:
         StorageError: The storage cannot be opened.
     """
-    bounds = _look(spec, lambda storage, study: study.user_attrs.get("bounds"))
+    bounds = _look_at_study(spec, lambda study: study.user_attrs.get("bounds"))
     return (bounds[0], bounds[1]) if bounds else None
 
 
-def _look(spec: StudySpec, at: Callable[[RDBStorage, optuna.Study], _T]) -> _T | None:
+def _look_at_study(spec: StudySpec, at: Callable[[optuna.Study], _T]) -> _T | None:
+    def look(_: sqlalchemy.Engine) -> _T:
+        return at(optuna.load_study(study_name=spec.name, storage=_storage(spec.storage.ledger)))
+
+    return _look(spec, look)
+
+
+def _look(spec: StudySpec, at: Callable[[sqlalchemy.Engine], _T | None]) -> _T | None:
     try:
         # Optuna would create what is missing, and disturb a search that is creating it; this is
         # the last of its tables.
         if not databases.has_table(spec.storage.ledger, "alembic_version"):
             return None
-        storage = _storage(spec.storage.ledger)
-        return at(storage, optuna.load_study(study_name=spec.name, storage=storage))
+        with databases.opened(spec.storage.ledger) as engine:
+            return at(engine)
     except KeyError:
         return None
     except (*_DATABASE_ERRORS, ImportError, ValueError) as error:
@@ -894,8 +945,8 @@ def _repeats_of(
     spec: StudySpec, storage: RDBStorage, *, create: bool = False
 ) -> optuna.Study | None:
     """The study of the repeats beside a study, which exists once one was asked for."""
-    # Never asked: what a repeat is made of comes with its row. A slash is in no study's name.
-    sampler, name = optuna.samplers.RandomSampler(), f"{spec.name}/repeats"
+    # Never asked: what a repeat is made of comes with its row.
+    sampler, name = optuna.samplers.RandomSampler(), _name_of_repeats(spec)
     if create:
         return optuna.create_study(
             storage=storage,
@@ -908,6 +959,11 @@ def _repeats_of(
         return optuna.load_study(study_name=name, storage=storage, sampler=sampler)
     except KeyError:
         return None
+
+
+def _name_of_repeats(spec: StudySpec) -> str:
+    # A slash is in no study's name.
+    return f"{spec.name}/repeats"
 
 
 def _storage(url: str) -> RDBStorage:

@@ -10,6 +10,7 @@ from typing import Any
 import optuna
 
 from tune_vae.errors import Problem
+from tune_vae.service.bounded_sampler import BoundedSampler
 from tune_vae.service.pareto_pruner import ParetoPruner
 from tune_vae.spec.source import nearest
 from tune_vae.spec.study import StudySpec
@@ -24,7 +25,7 @@ def pruner_of(spec: StudySpec) -> optuna.pruners.BasePruner:
 
 
 def sampler_of(spec: StudySpec, *, seed_of: str) -> optuna.samplers.BaseSampler:
-    """The sampler of a study, made anew.
+    """The sampler of a study, made anew; of those that read all trials, see `BoundedSampler`.
 
     Arguments:
         spec: The study.
@@ -35,7 +36,9 @@ def sampler_of(spec: StudySpec, *, seed_of: str) -> optuna.samplers.BaseSampler:
     sampler: optuna.samplers.BaseSampler = _plugin(
         optuna.samplers, "sampler", spec.sampler, seed=seed
     )
-    return sampler
+    # Others count generations in the rows, or must know every point that was tried.
+    reads_all = isinstance(sampler, optuna.samplers.TPESampler | optuna.samplers.GPSampler)
+    return BoundedSampler(sampler) if reads_all else sampler
 
 
 def plugin_problems(spec: StudySpec) -> list[Problem]:

@@ -4,10 +4,11 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from tune_vae.science.health import Kind
 from tune_vae.service.finalists import Finalist, chosen
-from tune_vae.service.front import dominates, hypervolume, knee
+from tune_vae.service.front import dominates, hypervolume, knee, undominated
 from tune_vae.service.rows import TrialRow
 from tune_vae.spec.study import StudySpec
 from tune_vae.spec.trial import TrialConfig
@@ -60,7 +61,7 @@ class StudyResults:
             foretold=foretold,
         )
 
-    @property
+    @cached_property
     def ended(self) -> list[TrialRow]:
         return [row for row in self.rows if row.ended]
 
@@ -70,26 +71,22 @@ class StudyResults:
         counted = Counter(row.kind for row in self.ended)
         return {kind: counted[kind.value] for kind in Kind if counted[kind.value]}
 
-    @property
+    @cached_property
     def front(self) -> list[TrialRow]:
         """Finished trials that no other beats in every objective, best first objective first.
 
         With one objective this is the winner, and whoever ties with it.
         """
         finished = self._scored
-        best = [
-            row
-            for row in finished
-            if not any(dominates(other.values, row.values) for other in finished)
-        ]
+        best = [finished[i] for i in undominated([row.values for row in finished])]
         return sorted(best, key=lambda row: (row.values, row.trial))
 
-    @property
+    @cached_property
     def _scored(self) -> list[TrialRow]:
         """Finished trials all of whose values are finite, in the order in which they ended."""
         return [row for row in self._in_order if row.scored]
 
-    @property
+    @cached_property
     def _in_order(self) -> list[TrialRow]:
         """Ended trials in the order in which they ended."""
         return sorted(self.ended, key=lambda row: (row.ended_at or 0.0, row.trial))
@@ -129,7 +126,7 @@ class StudyResults:
         rivals = [other for other in others if other.estimates]
         return bool(rivals) and all(first.differences(other)[0].real for other in rivals)
 
-    @property
+    @cached_property
     def finalists(self) -> list[Finalist]:
         """Trials that were repeated, the lowest mean first and those without a mean last.
 
@@ -181,7 +178,7 @@ class StudyResults:
         """The best value of each objective, which no single trial need have reached."""
         return tuple(map(min, zip(*(row.values for row in self._scored), strict=True)))
 
-    @property
+    @cached_property
     def course(self) -> list[float | None]:
         """How far the study had come after each ended trial; None before one finished.
 

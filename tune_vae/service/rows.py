@@ -3,6 +3,7 @@
 A trial has one row for each attempt; rows are Optuna's, of which only attributes are read here.
 """
 
+import functools
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -52,8 +53,10 @@ class TrialRow:
         epoch: Epochs done.
         attempts: How often it was begun; more than 1 after interruptions.
         owner: Host that runs it.
+        place: Host and device of its worker, which may be another one of a cluster.
         started, ended_at: Seconds since 1970.
         appraisal: Scores of its best epoch's model, if it finished; see `Appraisal`.
+        silent_seconds: For how long its lease was not renewed, if that is known.
     """
 
     config: TrialConfig
@@ -67,9 +70,11 @@ class TrialRow:
     epoch: int
     attempts: int = 1
     owner: str = ""
+    place: str = ""
     started: float | None = None
     ended_at: float | None = None
     appraisal: Mapping[str, float] = field(default_factory=dict)
+    silent_seconds: float | None = None
 
     @property
     def trial(self) -> int:
@@ -107,7 +112,13 @@ class Row(Protocol):
 def origin(row: Row) -> int:
     """The number of the trial that a row belongs to."""
     config = row.user_attrs.get("config")
-    return int(json.loads(config)["trial"]) if config else row.number
+    return _trial_in(config) if config else row.number
+
+
+@functools.lru_cache(maxsize=2**18)
+def _trial_in(config: str) -> int:
+    # Asked of every row whenever a trial is drawn. Optuna keeps the texts of rows that ended.
+    return int(json.loads(config)["trial"])
 
 
 def firsts(rows: Sequence[Row]) -> list[Row]:
@@ -139,9 +150,10 @@ def is_interrupted(row: Row) -> bool:
 
     A verdict alone does not tell: it is written before the row's end, and a kill may come between.
     """
+    if row.state.name != "FAIL":
+        return False
     broke = row.user_attrs.get("verdict") == Kind.FAILED.value
-    ends_trial = broke or is_surplus(row) or is_stillborn(row)
-    return row.state.name == "FAIL" and not ends_trial
+    return not (broke or is_surplus(row) or is_stillborn(row))
 
 
 def is_again(row: Row) -> bool:
@@ -199,12 +211,26 @@ def is_constant_again(row: Row, rows: Sequence[Row]) -> bool:
     )
 
 
-def table(rows: Sequence[Row]) -> list[TrialRow]:
+def table(rows: Sequence[Row], known: dict[int, TrialRow] | None = None) -> list[TrialRow]:
+    """The trials of a study, each by its newest row, in the order of their numbers.
+
+    Arguments:
+        rows: Of the study, in the order of their numbers.
+        known: What the rows that ended say of their trials, by number; those that have ended
+            since are added.
+    """
+    known = {} if known is None else known
     newest: dict[int, Row] = {}
     for row in rows:
         if "config" in row.user_attrs and not is_surplus(row):
             newest[origin(row)] = row
-    return [_row(newest[number]) for number in sorted(newest)]
+    found = []
+    for _, row in sorted(newest.items()):
+        trial = known.get(row.number) or _row(row)
+        if trial.ended:
+            known[row.number] = trial
+        found.append(trial)
+    return found
 
 
 def _row(row: Row) -> TrialRow:
@@ -224,8 +250,11 @@ def _row(row: Row) -> TrialRow:
         epoch=int(attrs.get("epoch", 0)),
         attempts=int(attrs.get("attempts", 1)),
         owner=attrs.get("owner", "").partition(" ")[0],
+        place=attrs.get("place", ""),
         started=_seconds(row.datetime_start),
         ended_at=_seconds(row.datetime_complete),
+        # Of those that were read by Optuna it is not known.
+        silent_seconds=getattr(row, "silent_seconds", None) if state == "running" else None,
     )
 
 

@@ -21,6 +21,7 @@ import tempfile
 import threading
 import time
 import uuid
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from email.utils import parsedate_to_datetime
@@ -51,6 +52,7 @@ __all__ = [
     "read_run",
     "serve",
     "try_server",
+    "web_application",
 ]
 
 TICK_SECONDS = 0.5
@@ -636,6 +638,36 @@ def serve(
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(server.pid, signal.SIGTERM)
             server.wait()
+
+
+def web_application(tracking: str, artifacts: str, *, any_name: bool) -> Any:
+    """MLflow's server as an ASGI application, which takes artifacts itself; one for a process.
+
+    Arguments:
+        tracking: Its database.
+        artifacts: Folder or URL of what it is sent.
+        any_name: Whether it may be asked under any name of this machine.
+    """
+    # What its own command does; MLflow offers no other way to put anything before its pages.
+    os.environ.update(
+        _QUIET
+        | {
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+            "_MLFLOW_SERVER_FILE_STORE": tracking,
+            "_MLFLOW_SERVER_REGISTRY_STORE": tracking,
+            "_MLFLOW_SERVER_ARTIFACT_ROOT": "mlflow-artifacts:/",
+            "_MLFLOW_SERVER_ARTIFACT_DESTINATION": artifacts,
+            "_MLFLOW_SERVER_SERVE_ARTIFACTS": "true",
+            "_MLFLOW_SGI_NAME": "uvicorn",
+        }
+        | ({"MLFLOW_SERVER_ALLOWED_HOSTS": "*"} if any_name else {})
+    )
+    warnings.filterwarnings("ignore")
+    from mlflow.server.fastapi_app import app
+    from mlflow.server.handlers import initialize_backend_stores
+
+    initialize_backend_stores(tracking, tracking, "mlflow-artifacts:/")
+    return app
 
 
 def _answers(host: str, port: int) -> bool:

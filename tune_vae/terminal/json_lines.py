@@ -104,6 +104,8 @@ def write_status(out: Console, results: "StudyResults", spec: "StudySpec") -> No
             "epochs": row.config.epochs,
             "attempts": row.attempts,
             "owner": row.owner,
+            "place": row.place,
+            "lease_seconds": row.silent_seconds,
         }
         for row in (*results.rows, *results.repeats)
         if not row.ended

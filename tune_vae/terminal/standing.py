@@ -78,9 +78,11 @@ def show_status(out: Console, results: "StudyResults", spec: "StudySpec") -> Non
     show_foretold(out, results)
     for row in running:
         attempt = f" · attempt {row.attempts}" if row.attempts > 1 else ""
+        lease = row.silent_seconds
+        seen = "" if lease is None else f" · lease {max(0.0, lease):.0f} s old"
         out.print(
-            f"{row.config.label:>5} epoch {row.epoch}/{row.config.epochs} on {escape(row.owner)}"
-            f"{attempt}  [dim]{brief(row.config)}[/]"
+            f"{row.config.label:>5} epoch {row.epoch}/{row.config.epochs} on "
+            f"{escape(row.place or row.owner)}{seen}{attempt}  [dim]{brief(row.config)}[/]"
         )
     best = best_line(results)
     if best:

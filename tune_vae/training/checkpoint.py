@@ -17,6 +17,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
+import fsspec
 import fsspec.core
 import torch
 from fsspec import AbstractFileSystem
@@ -25,6 +26,9 @@ from fsspec.implementations.local import LocalFileSystem
 from tune_vae.errors import CheckpointError, StorageError
 
 __all__ = ["Checkpoint", "CheckpointStore", "is_sound", "load", "save", "try_out"]
+
+# By name only; it is imported when such a place is used.
+fsspec.register_implementation("tunevae", "tune_vae.training.served.ServedFiles")
 
 PATIENCE_SECONDS = 300
 """How long a training waits for an object store that does not answer."""

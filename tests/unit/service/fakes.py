@@ -36,6 +36,10 @@ class FakeLedger:
     def __init__(self, diary: Diary, decisions: dict[tuple[int, int], Decision]) -> None:
         self._diary, self._decisions = diary, decisions
         self.results: list[TrialResult] = []
+        self.lost: set[int] = set()
+
+    def holds(self, trial: int) -> bool:
+        return trial not in self.lost
 
     def report(self, report: EpochReport, verdict: Verdict) -> Decision:
         self._diary.write(("report", report.trial, report.epoch))

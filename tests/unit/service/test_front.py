@@ -9,7 +9,7 @@ import pytest
 from optuna._hypervolume import compute_hypervolume
 from optuna.study._multi_objective import _fast_non_domination_rank
 
-from tune_vae.service.front import dominates, fronts, hypervolume, knee, net_order
+from tune_vae.service.front import dominates, fronts, hypervolume, knee, net_order, undominated
 
 SEEDS = range(20)
 
@@ -143,3 +143,12 @@ def test_knee_does_not_depend_on_units(scale: float) -> None:
 )
 def test_front_without_a_bend_has_no_knee(vectors: list[tuple]) -> None:
     assert knee(vectors) is None
+
+
+@pytest.mark.parametrize("objectives", [1, 2])
+@pytest.mark.parametrize("seed", SEEDS)
+def test_what_nothing_beats_is_the_first_front_in_order(seed: int, objectives: int) -> None:
+    vectors = cloud(seed, 40, objectives)
+    found = undominated(vectors)
+    assert sorted(found) == fronts(vectors)[0]
+    assert [vectors[i] for i in found] == sorted(vectors[i] for i in found)

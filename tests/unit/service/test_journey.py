@@ -236,6 +236,21 @@ def test_nothing_is_written_of_a_trial_that_was_taken_over_before_it_resumed(sta
     assert stage.diary.events == [("report", 0, 3)]
 
 
+def test_worker_that_lost_its_trial_while_it_slept_writes_no_file_of_it(
+    stage: Stage, undisturbed: Stage
+) -> None:
+    journey = stage.journey(config(0), config(1))
+    next(journey)
+    files, events = stage.files(0), len(stage.diary.events)
+    stage.ledger.lost.add(0)
+    assert len(list(journey)) > 0
+    assert stage.files(0) == files
+    assert {trial for _, trial, _ in stage.diary.events[events:]} == {1}
+    # Its neighbour goes on as it would have.
+    undisturbed.run(config(0), config(1))
+    assert stage.curve(1) == undisturbed.curve(1)
+
+
 @pytest.mark.parametrize("epoch", range(1, EPOCHS))
 def test_resumed_trial_goes_on_bit_for_bit_after_any_epoch(
     stage: Stage, undisturbed: Stage, epoch: int
