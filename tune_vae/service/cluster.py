@@ -1,8 +1,9 @@
 """Where trials run. Ray is imported here and nowhere else.
 
-Ray Tune places packs on CPUs and GPUs, keeps their processes alive from trial to trial and
-tells when one dies. It learns only "an epoch is done" and "a pack is done"; its own state is
-thrown away, because the ledger, the checkpoints and MLflow are the truth.
+Ray Tune places workers on CPUs and GPUs and tells when one dies. A worker lives as long as the
+search and takes pack after pack from the desk itself, so that nothing starts, is imported or
+loaded between two trials; Ray learns only that it goes on. Its own state is thrown away, because
+the ledger, the checkpoints and MLflow are the truth.
 """
 
 import logging
@@ -64,7 +65,11 @@ ANSWER_SECONDS = 30.0
 """Within which a desk that lives answers, however busy the machine."""
 PREFIX = "tune-vae-"
 DEATHS = 10
-"""How often the desk may die in one search before it is no accident any more."""
+"""How often the desk may die in one search before it is no accident any more; and how many
+workers in a row, before they have taken a trial."""
+STEP_SECONDS = 0.5
+"""How long a worker trains without a word to Ray, if an epoch does not take longer."""
+POLL_SECONDS = 0.5
 
 
 def search(
@@ -143,14 +148,15 @@ def _search(
         desk = actor.remote(spec, facts, confirm=confirm)
         window = _Window(desk, show)
         with _noticing_its_death(desk, window):
-            _wait_until_open(desk)
             try:
                 while not signals.stop:
-                    searcher = _AskDesk(desk, spec.name)
-                    _fit(spec, desk, searcher, resources, slots, window, signals, scratch)
-                    if searcher.refusal:
-                        raise searcher.refusal
-                    if signals.stop or not ray.get(desk.has_work.remote()):
+                    # The workers start while the desk opens its stores.
+                    crew = _Crew(desk, spec.name, slots)
+                    _fit(spec, desk, crew, resources, slots, window, signals, scratch)
+                    _wait_until_open(desk)
+                    if crew.refusal:
+                        raise crew.refusal
+                    if signals.stop or not _has_work(desk):
                         break
                     window.refresh()
                     time.sleep(1.0)
@@ -172,7 +178,7 @@ def _noticing_its_death(desk: Any, window: "_Window") -> Iterator[None]:
             ray.get(desk.snapshot.remote(0), timeout=ANSWER_SECONDS)
         except ray.exceptions.RayActorError as death:
             if death.actor_init_failed:
-                raise error from None
+                raise _cause(death) from None
         except (ray.exceptions.RayError, ConnectionError):
             pass
         else:
@@ -186,6 +192,14 @@ def _wait_until_open(desk: Any) -> None:
     try:
         ray.get(desk.snapshot.remote(0))
     except ray.exceptions.RayActorError as error:
+        raise _cause(error) from None
+
+
+def _has_work(desk: Any) -> bool:
+    """See `Desk.has_work`; raises what the desk refused to give out trials for."""
+    try:
+        return bool(ray.get(desk.has_work.remote()))
+    except ray.exceptions.RayTaskError as error:
         raise _cause(error) from None
 
 
@@ -205,7 +219,7 @@ def _cause(error: Exception) -> Exception:
 def _fit(
     spec: StudySpec,
     desk: Any,
-    searcher: "_AskDesk",
+    crew: "_Crew",
     resources: dict[str, float],
     slots: int,
     window: "_Window",
@@ -215,22 +229,20 @@ def _fit(
     # Workers get no address of a database, and none of its passwords.
     places = Storage(checkpoints=spec.storage.checkpoints)
     trainable = tune.with_resources(
-        tune.with_parameters(_PackTrial, spec=replace(spec, storage=places), desk=desk), resources
+        tune.with_parameters(_Worker, spec=replace(spec, storage=places), desk=desk), resources
     )
     tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(
-            search_alg=searcher,
+            search_alg=crew,
             num_samples=-1,
             max_concurrent_trials=slots,
-            # One process serves trial after trial: starting one costs seconds.
-            reuse_actors=True,
         ),
         run_config=tune.RunConfig(
-            name="packs",
+            name="workers",
             storage_path=str(scratch / "tune"),
             verbose=0,
-            stop=_Stopper(signals),
+            stop=_Stopper(signals, window),
             callbacks=[_Refresh(window)],
             failure_config=tune.FailureConfig(max_failures=0),
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
@@ -238,53 +250,78 @@ def _fit(
     ).fit()
 
 
-class _PackTrial(tune.Trainable):
-    """One pack in a worker process; a step is an epoch. Must be cheap to set up."""
+class _Worker(tune.Trainable):
+    """A process that trains pack after pack, which to Ray Tune is one trial.
+
+    A step is about half a second of it, or one epoch: only between two steps can it be stopped.
+    """
 
     def setup(self, config: dict[str, Any], spec: StudySpec, desk: Any) -> None:
         spec.enable_imports()
         self._spec, self._desk = spec, desk
         self._data: Splits | None = None
+        self._pack: list[TrialConfig] = []
         self._journey: Iterator[None] | None = None
 
-    def reset_config(self, new_config: dict[str, Any]) -> bool:
-        self._journey = None
+    def step(self) -> dict[str, Any]:
+        until = time.monotonic() + STEP_SECONDS
+        while time.monotonic() < until:
+            if not self._pack and not self._take_pack():
+                return {"done": True}
+            if not self._pack:
+                # What is left runs elsewhere, and may yet be dropped there.
+                time.sleep(POLL_SECONDS)
+                continue
+            self._train()
+        return {"done": False}
+
+    def _take_pack(self) -> bool:
+        """Ask for the next pack, which may be empty; whether there can be another one."""
+        asked = self._desk.give.remote(self.trial_id)
+        if self._data is None:
+            self._data = self._spec.dataset().load()
+        try:
+            given = ray.get(asked)
+        except ray.exceptions.RayTaskError as error:
+            if isinstance(_cause(error), TuneVaeError):
+                # The driver hears of it, too.
+                return False
+            raise
+        if given is None:
+            return False
+        self._pack, attempts = given
+        self._journey = self._begin(attempts) if self._pack else None
         return True
 
-    def step(self) -> dict[str, Any]:
-        configs = [TrialConfig.model_validate_json(text) for text in self.config["pack"]]
+    def _train(self) -> None:
+        """An epoch of the pack, or its end."""
         try:
-            if self._journey is None:
-                self._journey = self._begin(configs)
+            assert self._journey is not None
             next(self._journey)
-            return {"done": False}
+            return
         except StopIteration:
-            return {"done": True}
+            self._pack, self._journey = [], None
+            return
         except ray.exceptions.RayError:
             # The desk died or cannot write, which is no fault of the trial; nobody could be told.
             raise
         except Exception as error:  # noqa: BLE001  a user's network may raise anything
             fault, reason = _fault(error)
         # Not above, where the frames of the error still hold the model.
-        self._journey = None
+        trials = [config.trial for config in self._pack]
+        self._pack, self._journey = [], None
         make_room()
-        ray.get(self._desk.fail.remote([config.trial for config in configs], fault, reason))
-        return {"done": True}
+        ray.get(self._desk.fail.remote(trials, fault, reason))
 
-    def _begin(self, configs: list[TrialConfig]) -> Iterator[None]:
+    def _begin(self, attempts: dict[int, int]) -> Iterator[None]:
         import torch
 
         torch.set_num_threads(max(1, int(self._spec.budget.cpus_per_trial)))
-        if self._data is None:
-            self._data = self._spec.dataset().load()
-        attempts = ray.get(self._desk.attempts.remote([config.trial for config in configs]))
-        mine = [config for config in configs if config.trial in attempts]
-        if not mine:
-            # Handed over before it began.
-            return iter(())
+        assert self._data is not None
         handle = _DeskHandle(self._desk)
-        return run_pack(
-            mine,
+        # A generator: what the journey raises at its beginning, it raises at its first epoch.
+        yield from run_pack(
+            self._pack,
             data=self._data,
             limits=self._spec.health,
             ledger=handle,
@@ -318,44 +355,47 @@ class _DeskHandle:
         ray.get(self._desk.conclude.remote(result))
 
 
-class _AskDesk(Searcher):
-    """Tune's searcher: asks the desk for packs and tells it when a worker died."""
+class _Crew(Searcher):
+    """Tune's searcher, which suggests workers, another one for each that died."""
 
-    def __init__(self, desk: Any, study: str) -> None:
+    def __init__(self, desk: Any, study: str, slots: int) -> None:
         super().__init__()
-        self._desk, self._study = desk, study
-        self._packs: dict[str, list[int]] = {}
+        self._desk, self._study, self._wanted = desk, study, slots
+        self._living: set[str] = set()
+        self._deaths = 0
         self.refusal: Exception | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Tune pickles its searcher into a file that nobody reads.
-        return (_AskDesk, (None, self._study))
+        return (_Crew, (None, self._study, 0))
 
     def suggest(self, trial_id: str) -> Any:
-        if self.refusal:
-            return Searcher.FINISHED
-        try:
-            pack = ray.get(self._desk.ask.remote())
-        except ray.exceptions.RayTaskError as error:
-            self.refusal = _cause(error)
-            return Searcher.FINISHED
-        if pack is None or (not pack and not self._packs):
-            # With nothing running, Tune would sleep on a None without showing anything.
-            return Searcher.FINISHED
-        if not pack:
-            return None
-        self._packs[trial_id] = [config.trial for config in pack]
-        return {"pack": [config.model_dump_json() for config in pack]}
+        if self._wanted and not self.refusal:
+            self._wanted -= 1
+            self._living.add(trial_id)
+            return {"study": self._study}
+        # Another one may still be wanted; with nobody living, Tune would sleep on a None.
+        return None if self._living else Searcher.FINISHED
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        trials = self._packs.pop(trial_id, [])
-        if error and not self.refusal:
-            try:
-                ray.get(self._desk.fail.remote(trials, Fault.PROCESS, "its worker died"))
-            except ray.exceptions.RayTaskError as refused:
-                self.refusal = _cause(refused)
+        self._living.discard(trial_id)
+        if not error or self.refusal:
+            return
+        try:
+            blamed = ray.get(self._desk.bury.remote(trial_id))
+        except ray.exceptions.RayTaskError as refused:
+            self.refusal = _cause(refused)
+            return
+        self._wanted += 1
+        # One that had no trial yet dies of something else, as would the next.
+        self._deaths = 0 if blamed else self._deaths + 1
+        if self._deaths >= DEATHS:
+            self.refusal = StorageError(
+                f"{DEATHS} workers in a row died before they took a trial. See why with "
+                "`tune-vae search --verbose`; everything is saved."
+            )
 
     def save(self, checkpoint_path: str) -> None:
         pass
@@ -365,17 +405,18 @@ class _AskDesk(Searcher):
 
 
 class _Stopper(tune.Stopper):
-    def __init__(self, signals: Signals | None) -> None:
-        self._signals = signals
+    def __init__(self, signals: Signals | None, window: "_Window | None") -> None:
+        self._signals, self._window = signals, window
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (_Stopper, (None,))
+        return (_Stopper, (None, None))
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         return False
 
     def stop_all(self) -> bool:
-        return self._signals is not None and self._signals.stop
+        interrupted = self._signals is not None and self._signals.stop
+        return interrupted or (self._window is not None and self._window.dark)
 
 
 class _Refresh(TrialProgressCallback):
@@ -403,7 +444,7 @@ class _Refresh(TrialProgressCallback):
 
 
 class _Window:
-    """Fetches snapshots without ever waiting for one."""
+    """Fetches snapshots without ever waiting for one; `dark` once the desk is gone."""
 
     def __init__(self, desk: Any, show: Callable[[Snapshot], None]) -> None:
         self._desk, self._show = desk, show
@@ -411,6 +452,7 @@ class _Window:
         self._next = 0.0
         self._latest: Snapshot | None = None
         self.seen = 0
+        self.dark = False
 
     def refresh(self) -> None:
         if self._asked is None:
@@ -419,7 +461,12 @@ class _Window:
             self._asked = self._desk.snapshot.remote(self.seen)
         done, _ = ray.wait([self._asked], timeout=0)
         if done:
-            snapshot: Snapshot = ray.get(self._asked)
+            try:
+                snapshot: Snapshot = ray.get(self._asked)
+            except ray.exceptions.RayActorError:
+                # An error in here would end Tune in its own words.
+                self.dark = True
+                return
             self._asked = None
             self._next = time.monotonic() + REFRESH_SECONDS
             self.seen += len(snapshot.ended)

@@ -12,7 +12,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from tune_vae.errors import StorageError
+from tune_vae.errors import StorageError, StudyError
 from tune_vae.science.collapse_point import CollapsePoints
 from tune_vae.science.health import Kind, Verdict
 from tune_vae.science.history import EpochReport, Rollback
@@ -117,6 +117,9 @@ class Desk:
         self._counted = time.monotonic()
         self._closing = threading.Event()
         self._stopping = False
+        self._given: dict[str, list[int]] = {}
+        self._buried: set[str] = set()
+        self._refusal: StudyError | None = None
         self._rows: list[TrialRow] = []
         self._foretold = 0
         self._look()
@@ -166,6 +169,38 @@ class Desk:
                 self._board.running[config.trial] = Running(config, time.time())
         return pack
 
+    def give(self, worker: str) -> tuple[list[TrialConfig], dict[int, int]] | None:
+        """The next pack for a worker, as `ask`, with the numbers of its trials' attempts.
+
+        Raises:
+            StudyError: The last few trials all broke; `has_work` raises it again.
+        """
+        try:
+            pack = self.ask()
+        except StudyError as error:
+            self._refusal = error
+            raise
+        trials = [config.trial for config in pack or []]
+        with self._lock:
+            self._given[worker] = trials
+            dead = worker in self._buried
+        if dead:
+            # It died while it was served.
+            self.fail(trials, Fault.PLACE, "its worker died")
+        if pack is None:
+            return None
+        attempts = self.attempts(trials)
+        # Not those that were handed over meanwhile.
+        return [config for config in pack if config.trial in attempts], attempts
+
+    def bury(self, worker: str) -> bool:
+        """A worker died; whether it had trials."""
+        with self._lock:
+            self._buried.add(worker)
+            trials = self._given.pop(worker, [])
+        self.fail(trials, Fault.PROCESS, "its worker died")
+        return bool(trials)
+
     def _ask_trials(self) -> list[TrialConfig] | None:
         if self._confirm or self._out_of_time() or self._results().stalled:
             return None
@@ -178,8 +213,7 @@ class Desk:
         with self._lock:
             here = any(one.config.repeat_of is None for one in self._board.running.values())
         if here:
-            # Nothing to be polled for: the search asks again when they have ended.
-            return None
+            return []
         self._look()
         results = self._results()
         if not self._confirm and any(row.state == "running" for row in results.rows):
@@ -273,7 +307,13 @@ class Desk:
                     self._board.ended.append(Ended(row.config, verdict, (), False))
 
     def has_work(self) -> bool:
-        """Whether trials are left that nobody runs or that another machine may yet drop."""
+        """Whether trials are left that nobody runs or that another machine may yet drop.
+
+        Raises:
+            StudyError: No more trials are given out, because the last few all broke.
+        """
+        if self._refusal:
+            raise self._refusal
         self._look()
         results = self._results()
         if results.pending:
