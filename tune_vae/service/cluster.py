@@ -1,9 +1,7 @@
-"""Where trials run. Ray is imported here and nowhere else.
+"""Where trials run: Ray on this machine or on others, the desk, and the crew of workers.
 
-Ray Tune places workers on CPUs and GPUs and tells when one dies. A worker lives as long as the
-search and takes pack after pack from the desk itself, so that nothing starts, is imported or
-loaded between two trials; Ray learns only that it goes on. Its own state is thrown away, because
-the ledger, the checkpoints and MLflow are the truth.
+Ray is imported here and in `crew`, and nowhere else. Its own state is thrown away, because the
+ledger, the checkpoints and MLflow are the truth.
 """
 
 import logging
@@ -14,8 +12,7 @@ import sys
 import tempfile
 import threading
 import time
-import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -36,40 +33,32 @@ _SETTINGS = {
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
     "TUNE_WARN_THRESHOLD_S": "60",
 }
+_ALLOCATOR = {
+    # Else glibc gives large tensors back to the system after each step and asks for them anew: a
+    # third of the time of a pack of 16 went into page faults.
+    "MALLOC_MMAP_THRESHOLD_": "4294967296",
+    "MALLOC_TRIM_THRESHOLD_": "17179869184",
+}
 # Ray reads them when it is imported.
 for _name, _value in _SETTINGS.items():
     os.environ.setdefault(_name, _value)
 
 import ray  # noqa: E402
-from ray import tune  # noqa: E402
-from ray.tune.progress_reporter import TrialProgressCallback  # noqa: E402
-from ray.tune.search import Searcher  # noqa: E402
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # noqa: E402
 
-from tune_vae.data import Splits  # noqa: E402
-from tune_vae.errors import StorageError, StudyError, TuneVaeError, masked  # noqa: E402
-from tune_vae.science.health import Verdict  # noqa: E402
-from tune_vae.science.history import EpochReport, Rollback  # noqa: E402
+from tune_vae.errors import StorageError, StudyError, TuneVaeError  # noqa: E402
 from tune_vae.service.desk import DataFacts, Desk, Snapshot  # noqa: E402
-from tune_vae.service.journey import Decision, Fault, TrialResult, run_pack  # noqa: E402
 from tune_vae.service.signals import Interrupted, Signals  # noqa: E402
-from tune_vae.spec.study import Storage, StudySpec  # noqa: E402
-from tune_vae.spec.trial import TrialConfig  # noqa: E402
-from tune_vae.training.checkpoint import CheckpointStore  # noqa: E402
-from tune_vae.training.memory import is_out_of_memory, make_room  # noqa: E402
+from tune_vae.spec.study import StudySpec  # noqa: E402
 
-__all__ = ["search"]
+__all__ = ["Window", "cause_of", "search"]
 
 REFRESH_SECONDS = 0.3
 ANSWER_SECONDS = 30.0
 """Within which a desk that lives answers, however busy the machine."""
 PREFIX = "tune-vae-"
 DEATHS = 10
-"""How often the desk may die in one search before it is no accident any more; and how many
-workers in a row, before they have taken a trial."""
-STEP_SECONDS = 0.5
-"""How long a worker trains without a word to Ray, if an epoch does not take longer."""
-POLL_SECONDS = 0.5
+"""How often the desk may die in one search before it is no accident any more."""
 
 
 def search(
@@ -146,16 +135,18 @@ def _search(
         )
         actor = ray.remote(num_cpus=0, max_concurrency=16, scheduling_strategy=here)(Desk)
         desk = actor.remote(spec, facts, confirm=confirm)
-        window = _Window(desk, show)
+        # It takes seconds, in which the desk's process starts.
+        from tune_vae.service.crew import train
+
+        window = Window(desk, show)
         with _noticing_its_death(desk, window):
             try:
                 while not signals.stop:
                     # The workers start while the desk opens its stores.
-                    crew = _Crew(desk, spec.name, slots)
-                    _fit(spec, desk, crew, resources, slots, window, signals, scratch)
+                    refusal = train(spec, desk, resources, slots, window, signals, scratch)
                     _wait_until_open(desk)
-                    if crew.refusal:
-                        raise crew.refusal
+                    if refusal:
+                        raise refusal
                     if signals.stop or not _has_work(desk):
                         break
                     window.refresh()
@@ -169,7 +160,7 @@ def _search(
 
 
 @contextmanager
-def _noticing_its_death(desk: Any, window: "_Window") -> Iterator[None]:
+def _noticing_its_death(desk: Any, window: "Window") -> Iterator[None]:
     """Tell an error that comes of the desk's death from all others."""
     try:
         yield
@@ -178,7 +169,7 @@ def _noticing_its_death(desk: Any, window: "_Window") -> Iterator[None]:
             ray.get(desk.snapshot.remote(0), timeout=ANSWER_SECONDS)
         except ray.exceptions.RayActorError as death:
             if death.actor_init_failed:
-                raise _cause(death) from None
+                raise cause_of(death) from None
         except (ray.exceptions.RayError, ConnectionError):
             pass
         else:
@@ -192,7 +183,7 @@ def _wait_until_open(desk: Any) -> None:
     try:
         ray.get(desk.snapshot.remote(0))
     except ray.exceptions.RayActorError as error:
-        raise _cause(error) from None
+        raise cause_of(error) from None
 
 
 def _has_work(desk: Any) -> bool:
@@ -200,10 +191,10 @@ def _has_work(desk: Any) -> bool:
     try:
         return bool(ray.get(desk.has_work.remote()))
     except ray.exceptions.RayTaskError as error:
-        raise _cause(error) from None
+        raise cause_of(error) from None
 
 
-def _cause(error: Exception) -> Exception:
+def cause_of(error: Exception) -> Exception:
     """Our own error inside what Ray makes of it when a constructor raises."""
     inner = getattr(error, "cause", None) or error.__cause__
     if isinstance(inner, TuneVaeError):
@@ -216,234 +207,7 @@ def _cause(error: Exception) -> Exception:
     return error
 
 
-def _fit(
-    spec: StudySpec,
-    desk: Any,
-    crew: "_Crew",
-    resources: dict[str, float],
-    slots: int,
-    window: "_Window",
-    signals: Signals,
-    scratch: Path,
-) -> None:
-    # Workers get no address of a database, and none of its passwords.
-    places = Storage(checkpoints=spec.storage.checkpoints)
-    trainable = tune.with_resources(
-        tune.with_parameters(_Worker, spec=replace(spec, storage=places), desk=desk), resources
-    )
-    tune.Tuner(
-        trainable,
-        tune_config=tune.TuneConfig(
-            search_alg=crew,
-            num_samples=-1,
-            max_concurrent_trials=slots,
-        ),
-        run_config=tune.RunConfig(
-            name="workers",
-            storage_path=str(scratch / "tune"),
-            verbose=0,
-            stop=_Stopper(signals, window),
-            callbacks=[_Refresh(window)],
-            failure_config=tune.FailureConfig(max_failures=0),
-            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-        ),
-    ).fit()
-
-
-class _Worker(tune.Trainable):
-    """A process that trains pack after pack, which to Ray Tune is one trial.
-
-    A step is about half a second of it, or one epoch: only between two steps can it be stopped.
-    """
-
-    def setup(self, config: dict[str, Any], spec: StudySpec, desk: Any) -> None:
-        spec.enable_imports()
-        self._spec, self._desk = spec, desk
-        self._data: Splits | None = None
-        self._pack: list[TrialConfig] = []
-        self._journey: Iterator[None] | None = None
-
-    def step(self) -> dict[str, Any]:
-        until = time.monotonic() + STEP_SECONDS
-        while time.monotonic() < until:
-            if not self._pack and not self._take_pack():
-                return {"done": True}
-            if not self._pack:
-                # What is left runs elsewhere, and may yet be dropped there.
-                time.sleep(POLL_SECONDS)
-                continue
-            self._train()
-        return {"done": False}
-
-    def _take_pack(self) -> bool:
-        """Ask for the next pack, which may be empty; whether there can be another one."""
-        asked = self._desk.give.remote(self.trial_id)
-        if self._data is None:
-            self._data = self._spec.dataset().load()
-        try:
-            given = ray.get(asked)
-        except ray.exceptions.RayTaskError as error:
-            if isinstance(_cause(error), TuneVaeError):
-                # The driver hears of it, too.
-                return False
-            raise
-        if given is None:
-            return False
-        self._pack, attempts = given
-        self._journey = self._begin(attempts) if self._pack else None
-        return True
-
-    def _train(self) -> None:
-        """An epoch of the pack, or its end."""
-        try:
-            assert self._journey is not None
-            next(self._journey)
-            return
-        except StopIteration:
-            self._pack, self._journey = [], None
-            return
-        except ray.exceptions.RayError:
-            # The desk died or cannot write, which is no fault of the trial; nobody could be told.
-            raise
-        except Exception as error:  # noqa: BLE001  a user's network may raise anything
-            fault, reason = _fault(error)
-        # Not above, where the frames of the error still hold the model.
-        trials = [config.trial for config in self._pack]
-        self._pack, self._journey = [], None
-        make_room()
-        ray.get(self._desk.fail.remote(trials, fault, reason))
-
-    def _begin(self, attempts: dict[int, int]) -> Iterator[None]:
-        import torch
-
-        torch.set_num_threads(max(1, int(self._spec.budget.cpus_per_trial)))
-        assert self._data is not None
-        handle = _DeskHandle(self._desk)
-        # A generator: what the journey raises at its beginning, it raises at its first epoch.
-        yield from run_pack(
-            self._pack,
-            data=self._data,
-            limits=self._spec.health,
-            ledger=handle,
-            tracker=handle,
-            store=CheckpointStore(self._spec.storage.checkpoints, self._spec.name, attempts),
-            device="cuda" if ray.get_gpu_ids() and torch.cuda.is_available() else "cpu",
-        )
-
-
-class _DeskHandle:
-    """The desk as a worker sees it: `journey.Ledger` and `journey.Tracker`."""
-
-    def __init__(self, desk: Any) -> None:
-        self._desk = desk
-
-    def report(self, report: EpochReport, verdict: Verdict) -> Decision:
-        decision: Decision = ray.get(self._desk.report.remote(report, verdict))
-        return decision
-
-    def commit(self, result: TrialResult) -> None:
-        ray.get(self._desk.commit.remote(result))
-
-    def log(self, report: EpochReport, verdict: Verdict) -> None:
-        self._desk.log.remote(report, verdict)
-
-    def roll_back(self, trial: int, rollbacks: Sequence[Rollback]) -> None:
-        # Waited for, lest it overtake the end, which says more.
-        ray.get(self._desk.roll_back.remote(trial, rollbacks))
-
-    def conclude(self, result: TrialResult) -> None:
-        ray.get(self._desk.conclude.remote(result))
-
-
-class _Crew(Searcher):
-    """Tune's searcher, which suggests workers, another one for each that died."""
-
-    def __init__(self, desk: Any, study: str, slots: int) -> None:
-        super().__init__()
-        self._desk, self._study, self._wanted = desk, study, slots
-        self._living: set[str] = set()
-        self._deaths = 0
-        self.refusal: Exception | None = None
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        # Tune pickles its searcher into a file that nobody reads.
-        return (_Crew, (None, self._study, 0))
-
-    def suggest(self, trial_id: str) -> Any:
-        if self._wanted and not self.refusal:
-            self._wanted -= 1
-            self._living.add(trial_id)
-            return {"study": self._study}
-        # Another one may still be wanted; with nobody living, Tune would sleep on a None.
-        return None if self._living else Searcher.FINISHED
-
-    def on_trial_complete(
-        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
-    ) -> None:
-        self._living.discard(trial_id)
-        if not error or self.refusal:
-            return
-        try:
-            blamed = ray.get(self._desk.bury.remote(trial_id))
-        except ray.exceptions.RayTaskError as refused:
-            self.refusal = _cause(refused)
-            return
-        self._wanted += 1
-        # One that had no trial yet dies of something else, as would the next.
-        self._deaths = 0 if blamed else self._deaths + 1
-        if self._deaths >= DEATHS:
-            self.refusal = StorageError(
-                f"{DEATHS} workers in a row died before they took a trial. See why with "
-                "`tune-vae search --verbose`; everything is saved."
-            )
-
-    def save(self, checkpoint_path: str) -> None:
-        pass
-
-    def restore(self, checkpoint_path: str) -> None:
-        pass
-
-
-class _Stopper(tune.Stopper):
-    def __init__(self, signals: Signals | None, window: "_Window | None") -> None:
-        self._signals, self._window = signals, window
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return (_Stopper, (None, None))
-
-    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        return False
-
-    def stop_all(self) -> bool:
-        interrupted = self._signals is not None and self._signals.stop
-        return interrupted or (self._window is not None and self._window.dark)
-
-
-class _Refresh(TrialProgressCallback):
-    """Replaces Ray's own printer, and gives the terminal its turn."""
-
-    def __init__(self, window: "_Window | None") -> None:
-        super().__init__()
-        self._window = window
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return (_Refresh, (None,))
-
-    def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        if self._window:
-            self._window.refresh()
-
-    def on_trial_result(self, *args: Any, **info: Any) -> None:
-        pass
-
-    def on_trial_error(self, *args: Any, **info: Any) -> None:
-        pass
-
-    def on_trial_complete(self, *args: Any, **info: Any) -> None:
-        pass
-
-
-class _Window:
+class Window:
     """Fetches snapshots without ever waiting for one; `dark` once the desk is gone."""
 
     def __init__(self, desk: Any, show: Callable[[Snapshot], None]) -> None:
@@ -531,6 +295,10 @@ def _start_ray(spec: StudySpec, scratch: Path, *, verbose: bool) -> None:
         "object_store_memory": 256 * 2**20,
         "_temp_dir": str(scratch / "ray"),
     }
+    if not address:
+        # Of this machine's workers, which have their environment from here.
+        for name, value in _ALLOCATOR.items():
+            os.environ.setdefault(name, value)
     try:
         ray.init(
             address=address or "local",
@@ -588,20 +356,3 @@ def _resources(spec: StudySpec) -> tuple[dict[str, float], int]:
             slots = min(slots, there // amount)
     packs = math.ceil(budget.trials / spec.train.pack)
     return wanted, int(min(slots, budget.concurrency or math.inf, packs))
-
-
-def _fault(error: Exception) -> tuple[Fault, str]:
-    """Whose fault an error in a worker is, and what to say of it."""
-    if isinstance(error, StorageError):
-        return Fault.PLACE, str(error)
-    if is_out_of_memory(error):
-        return Fault.MEMORY, f"out of memory: {_reason(error)}"
-    return Fault.PROGRAM, _reason(error)
-
-
-def _reason(error: Exception) -> str:
-    """An exception in one line, with the place that raised it."""
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    text = str(error).strip().splitlines()
-    place = f"{Path(frame.filename).name}:{frame.lineno}"
-    return masked(f"{type(error).__name__}: {text[0] if text else ''} ({place})")

@@ -198,7 +198,7 @@ def table(searches: Sequence[Search]) -> Iterator[str]:
                 f"| {_median([s.finished for s in mine], 0)} |"
             )
     yield ""
-    yield "| against tune-vae | wall, times ours | its best value, reached by it and by us, s | ratio |"
+    yield "| against tune-vae | wall, times ours | its best, reached by it and by us, s | ratio |"
     yield "|---|--:|--:|--:|"
     ours = {one.seed: one for one in searches if one.arm == REFERENCE}
     for arm in ARMS:
