@@ -27,6 +27,7 @@ from tune_vae.service.signals import Signals
 from tune_vae.spec.study import Storage, StudySpec
 from tune_vae.spec.trial import TrialConfig
 from tune_vae.training.checkpoint import CheckpointStore
+from tune_vae.training.isolation import LeakError
 from tune_vae.training.memory import is_out_of_memory, make_room
 
 __all__ = ["train"]
@@ -35,6 +36,8 @@ STEP_SECONDS = 0.5
 """How long a worker trains without a word to Ray, if an epoch does not take longer."""
 POLL_SECONDS = 0.5
 """How often a worker without a trial asks again for one."""
+ROUNDS = 3
+"""How often the trials of a pack may be replaced before a graph is chosen freely again."""
 DEATHS = 10
 """How many workers may die in a row before they have taken a trial."""
 
@@ -151,6 +154,21 @@ class _Worker(tune.Trainable):
         make_room()
         ray.get(self._desk.fail.remote(trials, fault, reason))
 
+    def _refill(self, places: int, attempts: dict[int, int]) -> list[TrialConfig]:
+        """Trials for free places of the pack, whose attempts are noted.
+
+        A pack takes so many only, lest its graph be the only one that the worker ever trains.
+        """
+        size = self._spec.train.pack
+        places = min(places, size * ROUNDS - len(self._pack))
+        if size == 1 or places < 1:
+            return []
+        beside = self._pack[0].trial
+        more, theirs = ray.get(self._desk.refill.remote(self.trial_id, beside, places))
+        attempts |= theirs
+        self._pack += more
+        return more
+
     def _begin(self, attempts: dict[int, int]) -> Iterator[None]:
         import torch
 
@@ -166,6 +184,7 @@ class _Worker(tune.Trainable):
             tracker=handle,
             store=CheckpointStore(self._spec.storage.checkpoints, self._spec.name, attempts),
             device="cuda" if ray.get_gpu_ids() and torch.cuda.is_available() else "cpu",
+            refill=lambda places: self._refill(places, attempts),
         )
 
 
@@ -287,6 +306,9 @@ def _fault(error: Exception) -> tuple[Fault, str]:
         return Fault.PLACE, str(error)
     if is_out_of_memory(error):
         return Fault.MEMORY, f"out of memory: {_reason(error)}"
+    if isinstance(error, LeakError):
+        # Smaller packs are tried, and at last single trials.
+        return Fault.MEMORY, _reason(error)
     return Fault.PROGRAM, _reason(error)
 
 

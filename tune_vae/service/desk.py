@@ -163,11 +163,14 @@ class Desk:
         pack = self._ask_trials()
         if pack is None:
             pack = self._ask_repeats()
-        for config in pack or []:
+        self._open(pack or [])
+        return pack
+
+    def _open(self, pack: Sequence[TrialConfig]) -> None:
+        for config in pack:
             self._tracker.open(config)
             with self._lock:
                 self._board.running[config.trial] = Running(config, time.time())
-        return pack
 
     def give(self, worker: str) -> tuple[list[TrialConfig], dict[int, int]] | None:
         """The next pack for a worker, as `ask`, with the numbers of its trials' attempts.
@@ -180,15 +183,36 @@ class Desk:
         except StudyError as error:
             self._refusal = error
             raise
-        trials = [config.trial for config in pack or []]
         with self._lock:
-            self._given[worker] = trials
+            self._given[worker] = []
+        return None if pack is None else self._hand_over(worker, pack)
+
+    def refill(
+        self, worker: str, beside: int, places: int
+    ) -> tuple[list[TrialConfig], dict[int, int]]:
+        """Trials for free places of a worker's pack, as `give`.
+
+        Arguments:
+            worker: Who asks.
+            beside: A trial of the pack.
+            places: Most that are wanted.
+        """
+        if self._stopping or self._confirm or self._out_of_time() or self._results().stalled:
+            return [], {}
+        pack = self._ledger.ask_beside(beside, places)
+        self._open(pack)
+        return self._hand_over(worker, pack)
+
+    def _hand_over(
+        self, worker: str, pack: Sequence[TrialConfig]
+    ) -> tuple[list[TrialConfig], dict[int, int]]:
+        trials = [config.trial for config in pack]
+        with self._lock:
+            self._given.setdefault(worker, []).extend(trials)
             dead = worker in self._buried
         if dead:
             # It died while it was served.
             self.fail(trials, Fault.PLACE, "its worker died")
-        if pack is None:
-            return None
         attempts = self.attempts(trials)
         # Not those that were handed over meanwhile.
         return [config for config in pack if config.trial in attempts], attempts

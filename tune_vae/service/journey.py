@@ -4,7 +4,7 @@ What a search does with each epoch is written here once, top to bottom. Who stor
 two protocols, so that the whole journey also runs on ten-line fakes.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Protocol
@@ -113,6 +113,7 @@ def run_pack(
     tracker: Tracker,
     store: CheckpointStore,
     device: str = "cpu",
+    refill: Callable[[int], Sequence[TrialConfig]] = lambda places: (),
 ) -> Iterator[None]:
     """Train trials of one pack key to their ends; yields after each epoch.
 
@@ -123,6 +124,14 @@ def run_pack(
     A trial whose loss is lost is rolled back as often as its configuration says: the epoch is
     run again from the checkpoint before it, at half the learning rate. The ledger never hears of
     the lost one, and the checkpoint is written first, so that a kill does not make it twice.
+
+    Arguments:
+        configs: The trials.
+        data, device: What they are trained on, and where.
+        limits: Of health.
+        ledger, tracker, store: Who is told, and where checkpoints lie.
+        refill: Given a number of free places, the trials that shall take them; fewer, or none, if
+            there are none of this pack key.
     """
     resume = {config.trial: state for config in configs if (state := _own(config, store))}
     trainer = Trainer(
@@ -132,7 +141,8 @@ def run_pack(
         resume=resume,
         each_epoch=configs[0].objective,
     )
-    histories = {c.trial: history_of(c, resume.get(c.trial)) for c in configs}
+    histories: dict[int, History] = {}
+    by_trial: dict[int, TrialConfig] = {}
 
     def settle(config: TrialConfig, news: Sequence[EpochReport]) -> None:
         """Tell of the latest epochs, and let go of a trial that ends with them."""
@@ -157,17 +167,20 @@ def run_pack(
             tracker.conclude(result)
             ledger.commit(result)
 
-    for config in configs:
-        history = histories[config.trial]
+    def begin(config: TrialConfig, state: Checkpoint | None) -> None:
+        """Make good what a kill left undone of a trial that is taken up again."""
+        history = history_of(config, state)
+        histories[config.trial], by_trial[config.trial] = history, config
         if history.rollbacks:
             tracker.roll_back(config.trial, history.rollbacks)
-        if history.reports:
+        if state and history.reports:
             if history.best is history.last:
                 # A kill may have come between the two files of an epoch.
-                store.save_best(config.trial, resume[config.trial])
+                store.save_best(config.trial, state)
             settle(config, history.reports)
 
-    by_trial = {config.trial: config for config in configs}
+    for config in configs:
+        begin(config, resume.get(config.trial))
     for reports in trainer:
         for report in reports:
             config = by_trial[report.trial]
@@ -183,6 +196,11 @@ def run_pack(
             if history.best is report:
                 store.save_best(config.trial, state)
             settle(config, [report])
+        if trainer.vacancies:
+            for config in refill(trainer.vacancies):
+                state = _own(config, store)
+                trainer.admit(config.member(), state)
+                begin(config, state)
         yield
 
 

@@ -11,9 +11,12 @@ runs every arm once; another round has another seed.
 """
 
 import argparse
+import contextlib
+import ctypes
 import json
 import math
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -41,7 +44,7 @@ _RAY = (sys.executable, "-m", "tests.benchmarks.speed.ray_search", "study.yaml")
 _OURS = (str(Path(sys.executable).with_name("tune-vae")), "search", "study.yaml")
 ARMS = {
     "tune-vae": _OURS,
-    "tune-vae, pack: 1": _OURS,
+    "tune-vae, pack: 4": _OURS,
     "Ray, MLflow": (*_RAY, "--mlflow"),
     "Ray": _RAY,
     "Ray, processes reused, MLflow": (*_RAY, "--reuse", "--mlflow"),
@@ -50,6 +53,7 @@ ARMS = {
 """What is run, by its name in the table."""
 
 REFERENCE = "tune-vae"
+PR_SET_CHILD_SUBREAPER = 36
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,8 @@ class Search:
     Arguments:
         arm: Its name in `ARMS`.
         seed: Of the study.
-        wall: Seconds from the command to its end.
+        wall, cpu: Seconds from the command to its end, and of processors by all its processes,
+            which hardly change when others use the machine as well.
         length: Epochs of a trial that finishes.
         epochs: All of them, as they ended.
     """
@@ -85,6 +90,7 @@ class Search:
     arm: str
     seed: int
     wall: float
+    cpu: float
     length: int
     epochs: Sequence[Epoch]
 
@@ -130,24 +136,43 @@ def run(arm: str, seed: int, *, trials: int = TRIALS, epochs: int | None = None)
         folder = Path(name)
         study = yaml.safe_load(STUDY.read_text(encoding="utf-8"))
         study["train"] |= {"seed": seed} | ({"epochs": epochs} if epochs else {})
-        study["train"] |= {"pack": 1} if arm == "tune-vae, pack: 1" else {}
+        study["train"] |= {"pack": 4} if arm == "tune-vae, pack: 4" else {}
         study["budget"]["trials"] = trials
         (folder / "study.yaml").write_text(yaml.safe_dump(study), encoding="utf-8")
         spec = StudySpec.load(folder / "study.yaml")
         # On one thread each, as is best for all arms.
         paths = [str(Path(__file__).parents[3]), os.environ.get("PYTHONPATH", "")]
         there = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(paths)}
-        begin, clock = time.time(), time.perf_counter()
-        done = subprocess.run(ARMS[arm], cwd=folder, env=there, capture_output=True, text=True)
-        wall = time.perf_counter() - clock
-        if done.returncode:
-            raise SystemExit(f"{arm} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}")
+        begin = time.time()
+        wall, cpu = _spent(ARMS[arm], folder, there)
         reports = _reports(folder, spec)
         found = [
             Epoch(r.trial, r.epoch, (r.ended_at or begin) - begin, r.seconds, r.bits_per_dim)
             for r in sorted(reports, key=lambda r: r.ended_at or 0)
         ]
-        return Search(arm, seed, wall, spec.train.epochs, found)
+        return Search(arm, seed, wall, cpu, spec.train.epochs, found)
+
+
+def _spent(command: Sequence[str], folder: Path, there: dict[str, str]) -> tuple[float, float]:
+    """Seconds of a command: by the clock, and of processors by it and all that it started."""
+    # So that what outlives its parent, as Ray's processes do, is ours to wait for.
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
+    before, clock = _cpu(), time.perf_counter()
+    with (folder / "said.txt").open("w") as said:
+        done = subprocess.run(command, cwd=folder, env=there, stdout=said, stderr=said)
+    wall = time.perf_counter() - clock
+    if done.returncode:
+        text = (folder / "said.txt").read_text(encoding="utf-8")
+        raise SystemExit(f"{' '.join(command)} ended with {done.returncode}:\n{text}")
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            os.wait()
+    return wall, _cpu() - before
+
+
+def _cpu() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _reports(folder: Path, spec: StudySpec) -> list[EpochReport]:
@@ -180,16 +205,17 @@ def load() -> list[Search]:
 def table(searches: Sequence[Search]) -> Iterator[str]:
     """Lines of Markdown; medians over the rounds, ratios within a round."""
     yield (
-        "| search | rounds | wall, s | trials an hour | first epoch begins, s "
+        "| search | rounds | wall, s | processors, s | trials an hour | first epoch begins, s "
         "| outside training | epochs | of unfinished trials | best | finished |"
     )
-    yield "|---|" + "--:|" * 9
+    yield "|---|" + "--:|" * 10
     for arm in ARMS:
         mine = [one for one in searches if one.arm == arm]
         if mine:
             unfinished = [_unfinished(one) for one in mine]
             yield (
                 f"| {arm} | {len(mine)} | {_median([s.wall for s in mine], 0)} "
+                f"| {_median([s.cpu for s in mine], 0)} "
                 f"| {_median([3600 * s.trials / s.wall for s in mine], 0)} "
                 f"| {_median([s.begins for s in mine], 1)} "
                 f"| {100 * statistics.median(s.outside for s in mine):.0f} % "
@@ -198,8 +224,8 @@ def table(searches: Sequence[Search]) -> Iterator[str]:
                 f"| {_median([s.finished for s in mine], 0)} |"
             )
     yield ""
-    yield "| against tune-vae | wall, times ours | its best, reached by it and by us, s | ratio |"
-    yield "|---|--:|--:|--:|"
+    yield "| against tune-vae | wall | processors | its best, reached by it and by us, s | ratio |"
+    yield "|---|--:|--:|--:|--:|"
     ours = {one.seed: one for one in searches if one.arm == REFERENCE}
     for arm in ARMS:
         pairs = [(s, ours[s.seed]) for s in searches if s.arm == arm and s.seed in ours]
@@ -209,6 +235,7 @@ def table(searches: Sequence[Search]) -> Iterator[str]:
             ratios = [a / b for a, b in zip(theirs, us, strict=True)]
             yield (
                 f"| {arm} | {_median([one.wall / mine.wall for one, mine in pairs], 2)} "
+                f"| {_median([one.cpu / mine.cpu for one, mine in pairs], 2)} "
                 f"| {_median(theirs, 0)}, {_median(us, 0)} | {_median(ratios, 2)} |"
             )
 
