@@ -46,6 +46,7 @@ for _name, _value in _SETTINGS.items():
 import ray  # noqa: E402
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # noqa: E402
 
+from tune_vae.data.preparing import cores  # noqa: E402
 from tune_vae.errors import StorageError, StudyError, TuneVaeError  # noqa: E402
 from tune_vae.service.desk import DataFacts, Desk, Snapshot  # noqa: E402
 from tune_vae.service.signals import Interrupted, Signals  # noqa: E402
@@ -290,7 +291,7 @@ def _watching_the_node(again: str) -> Iterator[None]:
 def _start_ray(spec: StudySpec, scratch: Path, *, verbose: bool) -> None:
     address = spec.ray.address or os.environ.get("RAY_ADDRESS")
     own: dict[str, Any] = {
-        "num_cpus": _cores(),
+        "num_cpus": cores(),
         "include_dashboard": False,
         "object_store_memory": 256 * 2**20,
         "_temp_dir": str(scratch / "ray"),
@@ -324,13 +325,6 @@ def _sweep() -> None:
         pid = folder.name.removeprefix(PREFIX).partition("-")[0]
         if pid.isdigit() and not Path(f"/proc/{pid}").exists() and Path("/proc").exists():
             shutil.rmtree(folder, ignore_errors=True)
-
-
-def _cores() -> int:
-    """Cores this process may use, which in a container are fewer than the machine has."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _resources(spec: StudySpec) -> tuple[dict[str, float], int]:

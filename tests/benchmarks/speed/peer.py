@@ -16,7 +16,6 @@ import ctypes
 import json
 import math
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -54,6 +53,7 @@ ARMS = {
 
 REFERENCE = "tune-vae"
 PR_SET_CHILD_SUBREAPER = 36
+LOOK_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
@@ -155,24 +155,36 @@ def run(arm: str, seed: int, *, trials: int = TRIALS, epochs: int | None = None)
 
 def _spent(command: Sequence[str], folder: Path, there: dict[str, str]) -> tuple[float, float]:
     """Seconds of a command: by the clock, and of processors by it and all that it started."""
-    # So that what outlives its parent, as Ray's processes do, is ours to wait for.
+    # So that what outlives its parent, as Ray's processes do, becomes a child of this one.
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
-    before, clock = _cpu(), time.perf_counter()
+    ticks: dict[int, int] = {}
+    clock = time.perf_counter()
     with (folder / "said.txt").open("w") as said:
-        done = subprocess.run(command, cwd=folder, env=there, stdout=said, stderr=said)
+        process = subprocess.Popen(command, cwd=folder, env=there, stdout=said, stderr=said)
+        while process.poll() is None:
+            ticks |= _ticks_of_descendants()
+            time.sleep(LOOK_SECONDS)
     wall = time.perf_counter() - clock
-    if done.returncode:
+    if process.returncode:
         text = (folder / "said.txt").read_text(encoding="utf-8")
-        raise SystemExit(f"{' '.join(command)} ended with {done.returncode}:\n{text}")
-    with contextlib.suppress(ChildProcessError):
-        while True:
-            os.wait()
-    return wall, _cpu() - before
+        raise SystemExit(f"{' '.join(command)} ended with {process.returncode}:\n{text}")
+    return wall, sum(ticks.values()) / os.sysconf("SC_CLK_TCK")
 
 
-def _cpu() -> float:
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
+def _ticks_of_descendants() -> dict[int, int]:
+    """Processor time so far of every process below this one, by number."""
+    parent, spent = {}, {}
+    for file in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            # After the name, which may hold anything: state, parent, and so on.
+            fields = file.read_text(encoding="utf-8").rpartition(")")[2].split()
+            number = int(file.parent.name)
+            parent[number], spent[number] = int(fields[1]), int(fields[11]) + int(fields[12])
+    found, family = {}, {os.getpid()}
+    while grown := {n for n, of in parent.items() if of in family and n not in family}:
+        family |= grown
+        found |= {number: spent[number] for number in grown}
+    return found
 
 
 def _reports(folder: Path, spec: StudySpec) -> list[EpochReport]:

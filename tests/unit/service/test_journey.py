@@ -601,7 +601,7 @@ def test_rollback_is_from_the_newest_checkpoint_that_is_sound(stage: Stage) -> N
 
 def test_free_places_of_a_pack_are_taken_by_other_trials(stage: Stage) -> None:
     trials = [config(trial, lr=1e-3 * (1 + trial)) for trial in range(5)]
-    stage.decisions = {(1, 1): HOPELESS}
+    stage.decisions[1, 1] = HOPELESS
     asked = stage.refilled(2, *trials)
     # After the first epoch one is stopped; then they end by ones, and at last nobody comes.
     assert asked[0] == 1
@@ -616,7 +616,7 @@ def test_trial_that_was_interrupted_goes_on_in_a_free_place(
     stage: Stage, undisturbed: Stage
 ) -> None:
     stage.run_until_killed(("log", 2, 2), config(2))
-    stage.decisions = {(1, 1): HOPELESS}
+    stage.decisions[1, 1] = HOPELESS
     stage.refilled(2, config(0), config(1), config(2))
     undisturbed.run(config(2))
     assert [epoch for _, trial, epoch in stage.diary.of("log") if trial == 2] == list(
