@@ -83,8 +83,8 @@ __all__ = [
 TRIED_AT_ONCE = 2
 """Examples that a model is tried with; a batch norm cannot be trained on one."""
 GENERATIONS = 5
-"""With `pack: auto`, at most one part in so many of a study's trials is under way at a time, so that
-the sampler learns from most of them before it chooses the others."""
+"""With `pack: auto`, at most one part in so many of a study's trials is under way at a time, so
+that the sampler learns from most of them before it chooses the others."""
 FORECAST_EXAMPLES = 10_000
 """Most examples that a forecast looks at: their eigenvalues are then known to some percent."""
 FORECAST_DIRECTIONS = 128
