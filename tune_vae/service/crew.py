@@ -164,6 +164,7 @@ class _Worker(tune.Trainable):
         if size == 1 or places < 1:
             return []
         beside = self._pack[0].trial
+        more: list[TrialConfig]
         more, theirs = ray.get(self._desk.refill.remote(self.trial_id, beside, places))
         attempts |= theirs
         self._pack += more
@@ -177,7 +178,7 @@ class _Worker(tune.Trainable):
         handle = _DeskHandle(self._desk)
         # A generator: what the journey raises at its beginning, it raises at its first epoch.
         yield from run_pack(
-            self._pack,
+            tuple(self._pack),
             data=self._data,
             limits=self._spec.health,
             ledger=handle,

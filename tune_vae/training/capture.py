@@ -77,7 +77,8 @@ def captured(pack: Pack, example: Sequence[Tensor], record: Record | None = None
 
 
 def _cuda_graph(whole: Callable[[], Tensor]) -> Callable[[], Tensor]:
-    current, aside = torch.cuda.current_stream(), torch.cuda.Stream()
+    current = torch.cuda.current_stream()
+    aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
     aside.wait_stream(current)
     with torch.cuda.stream(aside):
         for _ in range(WARM_UP):
