@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from tune_vae.data import Splits, scale
+from tune_vae.data.preparing import cores
 from tune_vae.data.progress import Progress
 from tune_vae.errors import (
     CheckpointError,
@@ -41,10 +42,11 @@ from tune_vae.service.study_forecast import StudyForecast, proposal
 from tune_vae.spec import components
 from tune_vae.spec.components import ComponentError
 from tune_vae.spec.soundness import faults
-from tune_vae.spec.study import StudySpec, has_scale, is_url
+from tune_vae.spec.study import AUTO, StudySpec, has_scale, is_url
 from tune_vae.spec.trial import TrialConfig
 from tune_vae.training import checkpoint
 from tune_vae.training.lifting import obstacle
+from tune_vae.training.packing import best_size
 from tune_vae.training.trainer import Trainer, build_vae, restored_vae
 
 if TYPE_CHECKING:
@@ -80,6 +82,9 @@ __all__ = [
 
 TRIED_AT_ONCE = 2
 """Examples that a model is tried with; a batch norm cannot be trained on one."""
+GENERATIONS = 5
+"""With `pack: auto`, at most one part in so many of a study's trials is under way at a time, so
+that the sampler learns from most of them before it chooses the others."""
 FORECAST_EXAMPLES = 10_000
 """Most examples that a forecast looks at: their eigenvalues are then known to some percent."""
 FORECAST_DIRECTIONS = 128
@@ -304,7 +309,26 @@ def _prepared(spec: StudySpec) -> tuple[StudySpec, "DataFacts"]:
         spec = _decided(spec, forecast_of(spec, data))
     digest = data.digest(conditional=spec.conditional)
     points = _foretelling(spec, data)
+    if spec.train.pack == AUTO:
+        spec = spec.with_pack(_pack_size(spec, data))
     return spec, DataFacts(data.shape, data.levels, digest, data.classes, points)
+
+
+def _pack_size(spec: StudySpec, data: Splits) -> int:
+    """What `pack: auto` comes to here, for the largest model of the study."""
+    largest = max(_models(spec, data), key=lambda config: _size(config)[0])
+    gpu = torch.cuda.is_available() and spec.budget.gpus_per_trial != 0
+    # By default four workers share a GPU.
+    here = 4 * torch.cuda.device_count() if gpu else cores()
+    workers = spec.budget.concurrency or here
+    most = spec.budget.trials // (GENERATIONS * workers)
+    vae = build_vae(largest.member(), data.shape).to("cuda" if gpu else "cpu")
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return best_size(vae, largest.batch_size, most=most)
+    finally:
+        torch.set_num_threads(before)
 
 
 def _foretelling(spec: StudySpec, data: Splits) -> CollapsePoints | None:

@@ -259,3 +259,53 @@ def test_who_slept_itself_takes_no_trial_from_anybody(place: Path) -> None:
         time.sleep(0.5)
         desk._let_go_of_silent()
         assert desk.holds(config.trial, attempts[config.trial])
+
+
+def test_worker_is_given_pack_after_pack_and_trials_for_free_places(place: Path) -> None:
+    spec = study(place, train={"pack": 3}, budget={"trials": 7}, sampler="RandomSampler")
+    with desk_of(spec) as desk:
+        pack, attempts = desk.give("one") or ([], {})
+        assert sorted(attempts) == [config.trial for config in pack] == [0, 1, 2]
+        more, theirs = desk.refill("one", beside=0, places=2)
+        assert sorted(theirs) == [config.trial for config in more] == [3, 4]
+        assert {config.member().pack_key() for config in [*pack, *more]} == {
+            pack[0].member().pack_key()
+        }
+        # No more than the budget says, and none beside a trial that nobody trains here.
+        assert desk.refill("one", beside=99, places=1) == ([], {})
+        last, _ = desk.refill("one", beside=3, places=5)
+        assert [config.trial for config in last] == [5, 6]
+        assert desk.refill("one", beside=3, places=1) == ([], {})
+        assert desk.give("two") is None
+
+
+def test_trials_of_a_worker_that_died_are_taken_up_again_with_those_of_its_free_places(
+    place: Path,
+) -> None:
+    spec = study(place, train={"pack": 2}, budget={"trials": 3})
+    with desk_of(spec) as desk:
+        assert desk.give("one")
+        assert desk.refill("one", beside=0, places=1)[1]
+        assert desk.bury("one")
+        # Those that wait come before others, in packs of their own.
+        assert desk.refill("two", beside=0, places=1) == ([], {})
+        again = [config.trial for _ in range(3) for config in desk.give("two")[0]]
+        assert sorted(again) == [0, 1, 2]
+
+
+def test_trials_that_are_given_to_a_worker_while_it_dies_are_not_lost(place: Path) -> None:
+    spec = study(place, train={"pack": 2}, budget={"trials": 2})
+    with desk_of(spec) as desk:
+        assert not desk.bury("one")
+        assert desk.give("one") == ([], {})
+        again = [config.trial for _ in range(2) for config in desk.give("two")[0]]
+        assert sorted(again) == [0, 1]
+
+
+def test_search_is_not_refilled_when_it_stops(place: Path) -> None:
+    spec = study(place, train={"pack": 2}, budget={"trials": 6})
+    with desk_of(spec) as desk:
+        assert desk.give("one")
+        desk.stop()
+        assert desk.refill("one", beside=0, places=1) == ([], {})
+        assert desk.give("two") is None

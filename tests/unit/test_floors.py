@@ -71,7 +71,8 @@ FLOORS = {
     "service/": Floor(SERVICE, frozenset({"torch"})),
     "service/journey.py": Floor(SERVICE),
     "service/results.py": Floor(SERVICE),
-    "service/cluster.py": Floor(SERVICE, frozenset({"ray", "torch"})),
+    "service/cluster.py": Floor(SERVICE, frozenset({"ray"})),
+    "service/crew.py": Floor(SERVICE, frozenset({"ray", "torch"})),
     "service/tracking.py": Floor(SERVICE, frozenset({"mlflow", "torch"})),
     "service/ledger.py": Floor(SERVICE, frozenset({"optuna", "sqlalchemy"})),
     "service/gate.py": Floor(SERVICE, inside=frozenset({"starlette", "uvicorn"})),
@@ -219,7 +220,7 @@ def test_import_that_goes_up_is_named_with_its_line(path: str, text: str, offenc
         ("data/datasets/x.py", "def load():\n    from sklearn.datasets import load_digits"),
         ("training/pack.py", "from tune_vae.science.likelihoods.gaussian import Gaussian"),
         ("spec/study.py", "import yaml\nfrom tune_vae.training.trainer import Member"),
-        ("service/cluster.py", "from ray import tune"),
+        ("service/crew.py", "from ray import tune"),
         ("cli.py", "import typer\nfrom tune_vae import api, terminal"),
     ],
 )

@@ -24,7 +24,7 @@ from torch import Tensor
 from tune_vae.data.progress import Progress
 from tune_vae.errors import DataError
 
-__all__ = ["Recipe", "key_of", "prepare"]
+__all__ = ["Recipe", "cores", "key_of", "prepare"]
 
 CHUNK = 32
 """Examples that are written and noted together; so many, times the cores, are lost by a kill."""
@@ -117,13 +117,13 @@ def _made(
     # Threads, because Pillow lets go of the interpreter while it decodes and resizes. With small
     # pictures they are worth five cores at most. Processes would be worth more, but take a second
     # to start, import the user's main module, and outlive a killed parent, holding its lock.
-    with ThreadPoolExecutor(_cores()) as pool:
+    with ThreadPoolExecutor(cores()) as pool:
 
         def begun(count: int) -> set[Future[_Chunk]]:
             few = islice(ahead, count)
             return {pool.submit(_make, images, recipe, start, skip_broken) for start in few}
 
-        running = begun(2 * _cores())
+        running = begun(2 * cores())
         while running:
             ended, running = wait(running, return_when=FIRST_COMPLETED)
             for job in ended:
@@ -201,8 +201,8 @@ def _close_up(images: Path, recipe: Recipe, broken: dict[int, str]) -> None:
         os.fsync(stream.fileno())
 
 
-def _cores() -> int:
-    """Those that this process may use."""
+def cores() -> int:
+    """Those this process may use, which in a container are fewer than the machine has."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -124,7 +124,9 @@ class VAE(nn.Module):
             told_BY11 = self._told(label_B, features_BCHW)[..., None, None]
             planes_BYHW = told_BY11.expand(-1, -1, *self.shape[1:])
             features_BCHW = torch.cat([features_BCHW, planes_BYHW], dim=1)
-        mean_BM, log_variance_BM = self.encoder(features_BCHW).chunk(2, dim=1)
+        # Products may be less precise than the rest; rates and likelihoods may not.
+        out = self.encoder(features_BCHW).to(features_BCHW.dtype)
+        mean_BM, log_variance_BM = out.chunk(2, dim=1)
         bound = LOG_VARIANCE_BOUND
         return mean_BM, bound * torch.tanh(log_variance_BM / bound)
 
@@ -161,7 +163,8 @@ class VAE(nn.Module):
             latent_BM = torch.cat([latent_BM, self._told(label_B, latent_BM)], dim=1)
         # Not by `len`, which a trace would take for the number it had.
         batch = latent_BM.shape[0]
-        out = self.decoder(latent_BM).reshape(batch, self._outputs, *self.shape)
+        out = self.decoder(latent_BM).to(latent_BM.dtype)
+        out = out.reshape(batch, self._outputs, *self.shape)
         own = self.likelihood.params_per_value
         return self.likelihood.conditioned(out[:, :own], x_BCHW), out[:, own:]
 

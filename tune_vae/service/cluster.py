@@ -1,8 +1,7 @@
-"""Where trials run. Ray is imported here and nowhere else.
+"""Where trials run: Ray on this machine or on others, the desk, and the crew of workers.
 
-Ray Tune places packs on CPUs and GPUs, keeps their processes alive from trial to trial and
-tells when one dies. It learns only "an epoch is done" and "a pack is done"; its own state is
-thrown away, because the ledger, the checkpoints and MLflow are the truth.
+Ray is imported here and in `crew`, and nowhere else. Its own state is thrown away, because the
+ledger, the checkpoints and MLflow are the truth.
 """
 
 import logging
@@ -13,8 +12,7 @@ import sys
 import tempfile
 import threading
 import time
-import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -35,30 +33,26 @@ _SETTINGS = {
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
     "TUNE_WARN_THRESHOLD_S": "60",
 }
+_ALLOCATOR = {
+    # Else glibc gives large tensors back to the system after each step and asks for them anew: a
+    # third of the time of a pack of 16 went into page faults.
+    "MALLOC_MMAP_THRESHOLD_": "4294967296",
+    "MALLOC_TRIM_THRESHOLD_": "17179869184",
+}
 # Ray reads them when it is imported.
 for _name, _value in _SETTINGS.items():
     os.environ.setdefault(_name, _value)
 
 import ray  # noqa: E402
-from ray import tune  # noqa: E402
-from ray.tune.progress_reporter import TrialProgressCallback  # noqa: E402
-from ray.tune.search import Searcher  # noqa: E402
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # noqa: E402
 
-from tune_vae.data import Splits  # noqa: E402
-from tune_vae.errors import StorageError, StudyError, TuneVaeError, masked  # noqa: E402
-from tune_vae.science.health import Verdict  # noqa: E402
-from tune_vae.science.history import EpochReport, Rollback  # noqa: E402
+from tune_vae.data.preparing import cores  # noqa: E402
+from tune_vae.errors import StorageError, StudyError, TuneVaeError  # noqa: E402
 from tune_vae.service.desk import DataFacts, Desk, Snapshot  # noqa: E402
-from tune_vae.service.journey import Decision, Fault, TrialResult, run_pack  # noqa: E402
-from tune_vae.service.owner import owner  # noqa: E402
 from tune_vae.service.signals import Interrupted, Signals  # noqa: E402
-from tune_vae.spec.study import Storage, StudySpec  # noqa: E402
-from tune_vae.spec.trial import TrialConfig  # noqa: E402
-from tune_vae.training.checkpoint import CheckpointStore  # noqa: E402
-from tune_vae.training.memory import is_out_of_memory, make_room  # noqa: E402
+from tune_vae.spec.study import StudySpec  # noqa: E402
 
-__all__ = ["search"]
+__all__ = ["Window", "cause_of", "search"]
 
 REFRESH_SECONDS = 0.3
 ANSWER_SECONDS = 30.0
@@ -146,16 +140,19 @@ def _search(
         )
         actor = ray.remote(num_cpus=0, max_concurrency=16, scheduling_strategy=here)(Desk)
         desk = actor.remote(spec, facts, confirm=confirm)
-        window = _Window(desk, show)
+        # It takes seconds, in which the desk's process starts.
+        from tune_vae.service.crew import train
+
+        window = Window(desk, show)
         with _noticing_its_death(desk, window):
-            _wait_until_open(desk)
             try:
                 while not signals.stop:
-                    searcher = _AskDesk(desk, spec.name)
-                    _fit(spec, desk, searcher, resources, slots, window, signals, scratch)
-                    if searcher.refusal:
-                        raise searcher.refusal
-                    if signals.stop or not ray.get(desk.has_work.remote()):
+                    # The workers start while the desk opens its stores.
+                    refusal = train(spec, desk, resources, slots, window, signals, scratch)
+                    _wait_until_open(desk)
+                    if refusal:
+                        raise refusal
+                    if signals.stop or not _has_work(desk):
                         break
                     window.refresh()
                     time.sleep(1.0)
@@ -168,7 +165,7 @@ def _search(
 
 
 @contextmanager
-def _noticing_its_death(desk: Any, window: "_Window") -> Iterator[None]:
+def _noticing_its_death(desk: Any, window: "Window") -> Iterator[None]:
     """Tell an error that comes of the desk's death from all others."""
     try:
         yield
@@ -177,7 +174,7 @@ def _noticing_its_death(desk: Any, window: "_Window") -> Iterator[None]:
             ray.get(desk.snapshot.remote(0), timeout=ANSWER_SECONDS)
         except ray.exceptions.RayActorError as death:
             if death.actor_init_failed:
-                raise error from None
+                raise cause_of(death) from None
         except (ray.exceptions.RayError, ConnectionError):
             pass
         else:
@@ -191,10 +188,18 @@ def _wait_until_open(desk: Any) -> None:
     try:
         ray.get(desk.snapshot.remote(0))
     except ray.exceptions.RayActorError as error:
-        raise _cause(error) from None
+        raise cause_of(error) from None
 
 
-def _cause(error: Exception) -> Exception:
+def _has_work(desk: Any) -> bool:
+    """See `Desk.has_work`; raises what the desk refused to give out trials for."""
+    try:
+        return bool(ray.get(desk.has_work.remote()))
+    except ray.exceptions.RayTaskError as error:
+        raise cause_of(error) from None
+
+
+def cause_of(error: Exception) -> Exception:
     """Our own error inside what Ray makes of it when a constructor raises."""
     inner = getattr(error, "cause", None) or error.__cause__
     if isinstance(inner, TuneVaeError):
@@ -207,260 +212,8 @@ def _cause(error: Exception) -> Exception:
     return error
 
 
-def _fit(
-    spec: StudySpec,
-    desk: Any,
-    searcher: "_AskDesk",
-    resources: dict[str, float],
-    slots: int,
-    window: "_Window",
-    signals: Signals,
-    scratch: Path,
-) -> None:
-    # Workers get no address of a database, and none of its passwords.
-    places = Storage(checkpoints=spec.storage.checkpoints)
-    trainable = tune.with_resources(
-        tune.with_parameters(_PackTrial, spec=replace(spec, storage=places), desk=desk), resources
-    )
-    tune.Tuner(
-        trainable,
-        tune_config=tune.TuneConfig(
-            search_alg=searcher,
-            num_samples=-1,
-            max_concurrent_trials=slots,
-            # One process serves trial after trial: starting one costs seconds.
-            reuse_actors=True,
-        ),
-        run_config=tune.RunConfig(
-            name="packs",
-            storage_path=str(scratch / "tune"),
-            verbose=0,
-            stop=_Stopper(signals),
-            callbacks=[_Refresh(window)],
-            failure_config=tune.FailureConfig(max_failures=0),
-            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-        ),
-    ).fit()
-
-
-class _PackTrial(tune.Trainable):
-    """One pack in a worker process; a step is an epoch. Must be cheap to set up."""
-
-    def setup(self, config: dict[str, Any], spec: StudySpec, desk: Any) -> None:
-        spec.enable_imports()
-        self._spec, self._desk = spec, desk
-        self._data: Splits | None = None
-        self._journey: Iterator[None] | None = None
-        self._pulse: _Pulse | None = None
-        self._attempts: dict[int, int] = {}
-
-    def reset_config(self, new_config: dict[str, Any]) -> bool:
-        self._journey = None
-        return True
-
-    def step(self) -> dict[str, Any]:
-        configs = [TrialConfig.model_validate_json(text) for text in self.config["pack"]]
-        try:
-            if self._journey is None:
-                self._journey = self._begin(configs)
-            next(self._journey)
-            return {"done": False}
-        except StopIteration:
-            return {"done": True}
-        except ray.exceptions.RayError:
-            # The desk died or cannot write, which is no fault of the trial; nobody could be told.
-            raise
-        except Exception as error:  # noqa: BLE001  a user's network may raise anything
-            fault, reason = _fault(error)
-        # Not above, where the frames of the error still hold the model.
-        self._journey = None
-        make_room()
-        ray.get(self._desk.fail.remote(self._attempts, fault, reason))
-        return {"done": True}
-
-    def _begin(self, configs: list[TrialConfig]) -> Iterator[None]:
-        import torch
-
-        torch.set_num_threads(max(1, int(self._spec.budget.cpus_per_trial)))
-        device = "cuda" if ray.get_gpu_ids() and torch.cuda.is_available() else "cpu"
-        if self._pulse is None:
-            self._pulse = _Pulse(self._desk)
-        trials = [config.trial for config in configs]
-        self._attempts = self._pulse.begin(trials, _name_of(device))
-        mine = [config for config in configs if config.trial in self._attempts]
-        if not mine:
-            # Handed over before it began.
-            return iter(())
-        if self._data is None:
-            self._data = self._spec.dataset().load()
-        handle = _DeskHandle(self._desk, self._attempts)
-        return run_pack(
-            mine,
-            data=self._data,
-            limits=self._spec.health,
-            ledger=handle,
-            tracker=handle,
-            store=CheckpointStore(self._spec.storage.checkpoints, self._spec.name, self._attempts),
-            device=device,
-        )
-
-
-def _name_of(device: str) -> str:
-    import torch
-
-    return torch.cuda.get_device_name() if device == "cuda" else device
-
-
-class _Pulse:
-    """Tells the desk that this process lives, whatever its training is busy with."""
-
-    def __init__(self, desk: Any) -> None:
-        self._desk, self._worker = desk, owner()
-        self._trials: list[int] = []
-        threading.Thread(target=self._beat, name="pulse", daemon=True).start()
-
-    def begin(self, trials: list[int], device: str) -> dict[int, int]:
-        """From now on it trains these; returns the numbers of their attempts."""
-        self._trials = trials
-        attempts: dict[int, int] = ray.get(
-            self._desk.attempts.remote(trials, self._worker, device)
-        )
-        return attempts
-
-    def _beat(self) -> None:
-        while True:
-            time.sleep(PULSE_SECONDS)
-            self._desk.alive.remote(self._worker, self._trials)
-
-
-class _DeskHandle:
-    """The desk as a worker sees it: `journey.Ledger` and `journey.Tracker`.
-
-    Arguments:
-        desk: Of the search.
-        attempts: The worker's own, by trial.
-    """
-
-    def __init__(self, desk: Any, attempts: dict[int, int]) -> None:
-        self._desk, self._attempts = desk, attempts
-        self._answered = dict.fromkeys(attempts, time.time())
-
-    def holds(self, trial: int) -> bool:
-        # Within the time of an answer the lease cannot have run out.
-        if time.time() - self._answered[trial] < TRUST_SECONDS:
-            return True
-        return bool(self._ask(trial, self._desk.holds, trial))
-
-    def report(self, report: EpochReport, verdict: Verdict) -> Decision:
-        decision: Decision = self._ask(report.trial, self._desk.report, report, verdict)
-        return decision
-
-    def commit(self, result: TrialResult) -> None:
-        self._ask(result.trial, self._desk.commit, result)
-
-    def log(self, report: EpochReport, verdict: Verdict) -> None:
-        self._desk.log.remote(report, verdict)
-
-    def roll_back(self, trial: int, rollbacks: Sequence[Rollback]) -> None:
-        # Waited for, lest it overtake the end, which says more.
-        ray.get(self._desk.roll_back.remote(trial, rollbacks))
-
-    def conclude(self, result: TrialResult) -> None:
-        self._ask(result.trial, self._desk.conclude, result)
-
-    def _ask(self, trial: int, method: Any, *arguments: Any) -> Any:
-        answer = ray.get(method.remote(*arguments, self._attempts[trial]))
-        self._answered[trial] = time.time()
-        return answer
-
-
-class _AskDesk(Searcher):
-    """Tune's searcher: asks the desk for packs and tells it when a worker died."""
-
-    def __init__(self, desk: Any, study: str) -> None:
-        super().__init__()
-        self._desk, self._study = desk, study
-        self._packs: dict[str, dict[int, int]] = {}
-        self.refusal: Exception | None = None
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        # Tune pickles its searcher into a file that nobody reads.
-        return (_AskDesk, (None, self._study))
-
-    def suggest(self, trial_id: str) -> Any:
-        if self.refusal:
-            return Searcher.FINISHED
-        try:
-            pack = ray.get(self._desk.ask.remote())
-        except ray.exceptions.RayTaskError as error:
-            self.refusal = _cause(error)
-            return Searcher.FINISHED
-        if pack is None or (not pack and not self._packs):
-            # With nothing running, Tune would sleep on a None without showing anything.
-            return Searcher.FINISHED
-        if not pack:
-            return None
-        trials = [config.trial for config in pack]
-        self._packs[trial_id] = ray.get(self._desk.attempts.remote(trials))
-        return {"pack": [config.model_dump_json() for config in pack]}
-
-    def on_trial_complete(
-        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
-    ) -> None:
-        attempts = self._packs.pop(trial_id, {})
-        if error and not self.refusal:
-            try:
-                ray.get(self._desk.fail.remote(attempts, Fault.PROCESS, "its worker died"))
-            except ray.exceptions.RayTaskError as refused:
-                self.refusal = _cause(refused)
-
-    def save(self, checkpoint_path: str) -> None:
-        pass
-
-    def restore(self, checkpoint_path: str) -> None:
-        pass
-
-
-class _Stopper(tune.Stopper):
-    def __init__(self, signals: Signals | None) -> None:
-        self._signals = signals
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return (_Stopper, (None,))
-
-    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        return False
-
-    def stop_all(self) -> bool:
-        return self._signals is not None and self._signals.stop
-
-
-class _Refresh(TrialProgressCallback):
-    """Replaces Ray's own printer, and gives the terminal its turn."""
-
-    def __init__(self, window: "_Window | None") -> None:
-        super().__init__()
-        self._window = window
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return (_Refresh, (None,))
-
-    def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        if self._window:
-            self._window.refresh()
-
-    def on_trial_result(self, *args: Any, **info: Any) -> None:
-        pass
-
-    def on_trial_error(self, *args: Any, **info: Any) -> None:
-        pass
-
-    def on_trial_complete(self, *args: Any, **info: Any) -> None:
-        pass
-
-
-class _Window:
-    """Fetches snapshots without ever waiting for one."""
+class Window:
+    """Fetches snapshots without ever waiting for one; `dark` once the desk is gone."""
 
     def __init__(self, desk: Any, show: Callable[[Snapshot], None]) -> None:
         self._desk, self._show = desk, show
@@ -468,6 +221,7 @@ class _Window:
         self._begun = self._next = 0.0
         self._latest: Snapshot | None = None
         self.seen = 0
+        self.dark = False
 
     def refresh(self) -> None:
         if self._asked is None:
@@ -477,7 +231,12 @@ class _Window:
             self._begun = time.monotonic()
         done, _ = ray.wait([self._asked], timeout=0)
         if done:
-            snapshot: Snapshot = ray.get(self._asked)
+            try:
+                snapshot: Snapshot = ray.get(self._asked)
+            except ray.exceptions.RayActorError:
+                # An error in here would end Tune in its own words.
+                self.dark = True
+                return
             self._asked = None
             # Of thousands of trials a look takes a while, in which nobody else is served.
             now = time.monotonic()
@@ -539,11 +298,15 @@ def _watching_the_node(again: str) -> Iterator[None]:
 def _start_ray(spec: StudySpec, scratch: Path, *, verbose: bool) -> None:
     address = spec.ray.address or os.environ.get("RAY_ADDRESS")
     own: dict[str, Any] = {
-        "num_cpus": _cores(),
+        "num_cpus": cores(),
         "include_dashboard": False,
         "object_store_memory": 256 * 2**20,
         "_temp_dir": str(scratch / "ray"),
     }
+    if not address:
+        # Of this machine's workers, which have their environment from here.
+        for name, value in _ALLOCATOR.items():
+            os.environ.setdefault(name, value)
     try:
         ray.init(
             address=address or "local",
@@ -571,13 +334,6 @@ def _sweep() -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _cores() -> int:
-    """Cores this process may use, which in a container are fewer than the machine has."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def _resources(spec: StudySpec) -> tuple[dict[str, float], int]:
     """What each pack takes, and how many fit at once.
 
@@ -601,20 +357,3 @@ def _resources(spec: StudySpec) -> tuple[dict[str, float], int]:
             slots = min(slots, there // amount)
     packs = math.ceil(budget.trials / spec.train.pack)
     return wanted, int(min(slots, budget.concurrency or math.inf, packs))
-
-
-def _fault(error: Exception) -> tuple[Fault, str]:
-    """Whose fault an error in a worker is, and what to say of it."""
-    if isinstance(error, StorageError):
-        return Fault.PLACE, str(error)
-    if is_out_of_memory(error):
-        return Fault.MEMORY, f"out of memory: {_reason(error)}"
-    return Fault.PROGRAM, _reason(error)
-
-
-def _reason(error: Exception) -> str:
-    """An exception in one line, with the place that raised it."""
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    text = str(error).strip().splitlines()
-    place = f"{Path(frame.filename).name}:{frame.lineno}"
-    return masked(f"{type(error).__name__}: {text[0] if text else ''} ({place})")

@@ -12,7 +12,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from tune_vae.errors import StorageError
+from tune_vae.errors import StorageError, StudyError
 from tune_vae.science.collapse_point import CollapsePoints
 from tune_vae.science.health import Kind, Verdict
 from tune_vae.science.history import EpochReport, Rollback
@@ -122,6 +122,9 @@ class Desk:
         self._workers: dict[int, str] = {}
         self._stuck: dict[str, float] = {}
         self._awake = time.time()
+        self._given: dict[str, dict[int, int]] = {}
+        self._buried: set[str] = set()
+        self._refusal: StudyError | None = None
         self._rows: list[TrialRow] = []
         self._foretold = 0
         self._look()
@@ -165,11 +168,74 @@ class Desk:
         pack = self._ask_trials()
         if pack is None:
             pack = self._ask_repeats()
-        for config in pack or []:
+        self._open(pack or [])
+        return pack
+
+    def _open(self, pack: Sequence[TrialConfig]) -> None:
+        for config in pack:
             self._tracker.open(config)
             with self._lock:
                 self._board.running[config.trial] = Running(config, time.time())
-        return pack
+
+    def give(
+        self, worker: str, process: str = "", device: str = ""
+    ) -> tuple[list[TrialConfig], dict[int, int]] | None:
+        """The next pack for a worker, as `ask`, with the numbers of its trials' attempts.
+
+        Arguments:
+            worker: Its name among the workers of this search.
+            process, device: See `attempts`.
+
+        Raises:
+            StudyError: The last few trials all broke; `has_work` raises it again.
+        """
+        try:
+            pack = self.ask()
+        except StudyError as error:
+            self._refusal = error
+            raise
+        with self._lock:
+            self._given[worker] = {}
+        return None if pack is None else self._hand_over(worker, pack, process, device)
+
+    def refill(
+        self, worker: str, beside: int, places: int, process: str = "", device: str = ""
+    ) -> tuple[list[TrialConfig], dict[int, int]]:
+        """Trials for free places of a worker's pack, as `give`.
+
+        Arguments:
+            worker: Who asks.
+            beside: A trial of the pack.
+            places: Most that are wanted.
+            process, device: See `attempts`.
+        """
+        if self._stopping or self._confirm or self._out_of_time() or self._results().stalled:
+            return [], {}
+        pack = self._ledger.ask_beside(beside, places)
+        self._open(pack)
+        return self._hand_over(worker, pack, process, device)
+
+    def _hand_over(
+        self, worker: str, pack: Sequence[TrialConfig], process: str, device: str
+    ) -> tuple[list[TrialConfig], dict[int, int]]:
+        attempts = self.attempts([config.trial for config in pack], process, device)
+        with self._lock:
+            self._given.setdefault(worker, {}).update(attempts)
+            dead = worker in self._buried
+        if dead:
+            # It died while it was served.
+            self.fail(attempts, Fault.PLACE, "its worker died")
+            return [], {}
+        # Not those that were handed over meanwhile.
+        return [config for config in pack if config.trial in attempts], attempts
+
+    def bury(self, worker: str) -> bool:
+        """A worker died; whether it had trials."""
+        with self._lock:
+            self._buried.add(worker)
+            attempts = self._given.pop(worker, {})
+        self.fail(attempts, Fault.PROCESS, "its worker died")
+        return bool(attempts)
 
     def _ask_trials(self) -> list[TrialConfig] | None:
         if self._confirm or self._out_of_time() or self._results().stalled:
@@ -183,8 +249,7 @@ class Desk:
         with self._lock:
             here = any(one.config.repeat_of is None for one in self._board.running.values())
         if here:
-            # Nothing to be polled for: the search asks again when they have ended.
-            return None
+            return []
         self._look()
         results = self._results()
         if not self._confirm and any(row.state == "running" for row in results.rows):
@@ -297,11 +362,15 @@ class Desk:
             self.alive(worker, list(found))
         return found
 
-    def alive(self, worker: str, trials: Sequence[int]) -> None:
-        """A worker lives, and trains these."""
+    def alive(self, worker: str, trials: Sequence[int] | None) -> None:
+        """A worker lives, and trains these; None if it does not know yet which it was given."""
         with self._lock:
             self._stuck.pop(worker, None)
-            mine = [trial for trial in trials if self._workers.get(trial) == worker]
+            mine = [
+                trial
+                for trial, owner in self._workers.items()
+                if owner == worker and (trials is None or trial in trials)
+            ]
             self._board.heard |= dict.fromkeys(mine, time.time())
 
     def _let_go_of_silent(self) -> None:
@@ -354,7 +423,13 @@ class Desk:
                     self._board.ended.append(Ended(row.config, verdict, (), False))
 
     def has_work(self) -> bool:
-        """Whether trials are left that nobody runs or that another machine may yet drop."""
+        """Whether trials are left that nobody runs or that another machine may yet drop.
+
+        Raises:
+            StudyError: No more trials are given out, because the last few all broke.
+        """
+        if self._refusal:
+            raise self._refusal
         self._look()
         results = self._results()
         if results.pending:

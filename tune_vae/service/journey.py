@@ -4,7 +4,7 @@ What a search does with each epoch is written here once, top to bottom. Who stor
 two protocols, so that the whole journey also runs on ten-line fakes.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Protocol
@@ -120,6 +120,7 @@ def run_pack(
     tracker: Tracker,
     store: CheckpointStore,
     device: str = "cpu",
+    refill: Callable[[int], Sequence[TrialConfig]] = lambda places: (),
 ) -> Iterator[None]:
     """Train trials of one pack key to their ends; yields after each epoch.
 
@@ -133,6 +134,14 @@ def run_pack(
 
     What a model draws is written before the checkpoint of its epoch: whoever goes on from one
     finds all drawings up to it.
+
+    Arguments:
+        configs: The trials.
+        data, device: What they are trained on, and where.
+        limits: Of health.
+        ledger, tracker, store: Who is told, and where checkpoints lie.
+        refill: Given a number of free places, the trials that shall take them; fewer, or none, if
+            there are none of this pack key.
     """
     resume = {config.trial: state for config in configs if (state := _own(config, store))}
     trainer = Trainer(
@@ -142,7 +151,8 @@ def run_pack(
         resume=resume,
         each_epoch=configs[0].objective,
     )
-    histories = {c.trial: history_of(c, resume.get(c.trial)) for c in configs}
+    histories: dict[int, History] = {}
+    by_trial: dict[int, TrialConfig] = {}
 
     def draw(config: TrialConfig, epoch: int) -> None:
         if epoch not in store.drawn(config.trial):
@@ -175,19 +185,22 @@ def run_pack(
             tracker.conclude(result)
             ledger.commit(result)
 
-    for config in configs:
-        history = histories[config.trial]
-        if config.trial not in resume:
+    def begin(config: TrialConfig, state: Checkpoint | None) -> None:
+        """Make good what a kill left undone of a trial that is taken up again."""
+        history = history_of(config, state)
+        histories[config.trial], by_trial[config.trial] = history, config
+        if state is None:
             draw(config, 0)
         if history.rollbacks:
             tracker.roll_back(config.trial, history.rollbacks)
-        if history.reports:
+        if state and history.reports:
             if history.best is history.last:
                 # A kill may have come between the two files of an epoch.
-                store.save_best(config.trial, resume[config.trial])
+                store.save_best(config.trial, state)
             settle(config, history.reports)
 
-    by_trial = {config.trial: config for config in configs}
+    for config in configs:
+        begin(config, resume.get(config.trial))
     for reports in trainer:
         for report in reports:
             config = by_trial[report.trial]
@@ -208,6 +221,11 @@ def run_pack(
             if history.best is report:
                 store.save_best(config.trial, state)
             settle(config, [report])
+        if trainer.vacancies:
+            for config in refill(trainer.vacancies):
+                state = _own(config, store)
+                trainer.admit(config.member(), state)
+                begin(config, state)
         yield
 
 

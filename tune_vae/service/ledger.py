@@ -221,6 +221,29 @@ class OptunaLedger:
                 (self._spare if more.again or more.most == 1 else pack).append(more.config)
             return pack
 
+    def ask_beside(self, trial: int, places: int) -> list[TrialConfig]:
+        """Up to `places` new trials of the pack key of one that was given out; none of repeats.
+
+        Trials that wait to be taken up again come first, in packs of their own; as long as there
+        are any, nobody is put beside others.
+        """
+        with self._lock:
+            rows = self._rows()
+            mine = [row for row in rows if "config" in row.user_attrs and origin(row) == trial]
+            if not mine or self._spare or any(row.state is TrialState.WAITING for row in rows):
+                return []
+            left = self._spec.budget.trials - len(firsts(rows))
+            found: list[TrialConfig] = []
+            while len(found) < min(places, left):
+                more = self._ask(graph_of(mine[-1]), self._spec.train.pack)
+                if more is None:
+                    break
+                if more.again or more.most == 1:
+                    self._spare.append(more.config)
+                    break
+                found.append(more.config)
+            return found
+
     def _companions(self, first: "_Asked", size: int) -> list[TrialConfig]:
         """Trials that wait to be taken up and may go on in the pack of another."""
         found: list[TrialConfig] = []

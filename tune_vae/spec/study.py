@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from tune_vae.data import Dataset
 from tune_vae.errors import Problem, masked
@@ -27,6 +27,7 @@ from tune_vae.spec.source import Source, YamlPath, nearest, read, shown
 from tune_vae.spec.space import Auto, Node, Range, Suggest
 
 __all__ = [
+    "AUTO",
     "GRAPH_KNOBS",
     "VARIABLES",
     "Budget",
@@ -38,6 +39,10 @@ __all__ = [
 ]
 
 
+AUTO = 0
+"""`pack: auto`, until it is known how many trials that is."""
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -47,16 +52,24 @@ class Training(_Section):
 
     Arguments:
         epochs: Passes over the training images.
-        pack: Trials that one worker trains as one program; 1 for one by one.
+        pack: Trials that one worker trains as one program; 1 for one by one, `auto` for as many
+            as a short timing finds worth it. 0 stands for `auto`.
         seed: Seed of the whole study: weights, data order, noise and what is suggested.
         rollbacks: How often a trial whose loss is lost goes back to the epoch before, at half
             its learning rate, before it ends.
     """
 
     epochs: int = Field(default=40, ge=1, le=1_000_000)
-    pack: int = Field(default=1, ge=1, le=1024)
+    pack: int = Field(default=1, ge=0, le=1024)
     seed: int = Field(default=0, ge=0, lt=2**63)
     rollbacks: int = Field(default=1, ge=0, le=100)
+
+    @field_validator("pack", mode="before")
+    @classmethod
+    def _auto(cls, given: object) -> object:
+        if given == 0:
+            raise ValueError("a pack has at least one trial, or as many as `auto` finds worth it")
+        return AUTO if given == "auto" else given
 
 
 class Budget(_Section):
@@ -330,6 +343,10 @@ class StudySpec:
         """The study with what its `beta_norm: auto` came to."""
         knobs = dict(self.knobs) | {"beta_norm": Range(low, high, log=True)}
         return replace(self, knobs=knobs, bounds=(low, high))
+
+    def with_pack(self, size: int) -> "StudySpec":
+        """The study with what its `pack: auto` comes to."""
+        return replace(self, train=self.train.model_copy(update={"pack": size}))
 
     def with_seeds(self, seeds: int, *, finalists: int) -> "StudySpec":
         """The study with other repeats; see `Budget`."""

@@ -13,7 +13,7 @@ from tune_vae.science.likelihoods import Domain
 from tune_vae.science.vae import VAE
 from tune_vae.training.pack import Knobs, Pack, fresh_row
 
-__all__ = ["obstacle"]
+__all__ = ["example", "obstacle"]
 
 BATCH = 4
 TOLERANCE = 1e-3
@@ -60,21 +60,26 @@ def obstacle(vae: VAE) -> str:
 
 def _numbers(vae: VAE, members: Sequence[int]) -> Tensor:
     """Of each member: rate and distortion of a step, and of an evaluation after it, `[K, 3]`."""
-    rows, images, noises = [], [], []
+    rows, examples = [], []
     for k in members:
-        generator = torch.Generator().manual_seed(k)
         row = fresh_row(vae)
         rows.append(row | {"theta": row["theta"] * (1 + 0.1 * k)})
-        x = torch.rand(BATCH, *vae.shape, generator=generator)
-        images.append((9 * x).floor() if Domain.COUNTS in vae.likelihood.domains else x)
-        noises.append(torch.randn(BATCH, vae.latent_dim, generator=generator))
-    x_KBCHW, noise_KBM = torch.stack(images), torch.stack(noises)
+        examples.append(example(vae, BATCH, seed=k))
+    x_KBCHW, noise_KBM, label_KB = map(torch.stack, zip(*examples, strict=True))
     knobs = Knobs(beta=1.0, lr=1e-3, weight_decay=0.0, grad_clip=math.inf)
     pack = Pack(vae, rows, [knobs] * len(rows))
-    label_KB = torch.zeros(len(rows), BATCH, dtype=torch.int64)
     measured_K5 = pack.step(x_KBCHW, noise_KBM, torch.ones(len(rows)), label_KB)
     loss_K: Tensor = pack.evaluate(_loss, x_KBCHW, noise_KBM, label_KB, in_dims=(0, 0, 0))
     return torch.cat([measured_K5[:, :2], loss_K[:, None]], dim=1)
+
+
+def example(vae: VAE, batch: int, *, seed: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Images that a model could be given, or counts, with noise and labels, on the host."""
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.rand(batch, *vae.shape, generator=generator)
+    noise = torch.randn(batch, vae.latent_dim, generator=generator)
+    counts = Domain.COUNTS in vae.likelihood.domains
+    return (9 * x).floor() if counts else x, noise, torch.zeros(batch, dtype=torch.int64)
 
 
 def _loss(vae: VAE, x_BCHW: Tensor, noise_BM: Tensor, label_B: Tensor) -> Tensor:

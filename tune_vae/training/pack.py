@@ -8,6 +8,7 @@ are row-wise. What differs between the members of a pack is data (`Knobs`); what
 graph must be equal.
 """
 
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -70,10 +71,19 @@ class Pack:
         template: A model of the common graph; only its structure is used.
         rows: The members' states, from `fresh_row` or `row`.
         knobs: What differs between them, in the same order.
+        autocast: Precision of the networks' products, such as bfloat16, in training and
+            evaluation; likelihoods, rates and losses stay in that of the rows. None for the same.
     """
 
-    def __init__(self, template: VAE, rows: Sequence[Row], knobs: Sequence[Knobs]) -> None:
-        self.template = template
+    def __init__(
+        self,
+        template: VAE,
+        rows: Sequence[Row],
+        knobs: Sequence[Knobs],
+        *,
+        autocast: torch.dtype | None = None,
+    ) -> None:
+        self.template, self._autocast = template, autocast
         self.theta_KP = torch.stack([row["theta"] for row in rows])
         self.adam = AdamState(
             torch.stack([row["first"] for row in rows]),
@@ -195,6 +205,14 @@ class Pack:
         self.template.eval()
         return self._lift(function, self._leaves(), *args, in_dims=in_dims)
 
+    def _products(self) -> contextlib.AbstractContextManager[Any]:
+        """In the precision of `autocast`."""
+        if self._autocast is None:
+            return contextlib.nullcontext()
+        # Rows are cast anew in each step; a cache of them would outlive a recorded one.
+        kind = self.theta_KP.device.type
+        return torch.autocast(kind, dtype=self._autocast, cache_enabled=False)
+
     def _lift(
         self,
         function: Callable[..., Any],
@@ -209,13 +227,14 @@ class Pack:
             return functional_call(module, state, one, tie_weights=False)
 
         state = {f"vae.{name}": value for name, value in (leaves | self.buffers).items()}
-        if self.size > 1:
-            return vmap(single, in_dims=(0, *in_dims))(state, *args)
-        # The plain case needs no vmap; views, so that buffers are still updated in place.
-        out = single(
-            {name: value[0] for name, value in state.items()},
-            *(arg if dim is None else arg[0] for arg, dim in zip(args, in_dims, strict=True)),
-        )
+        with self._products():
+            if self.size > 1:
+                return vmap(single, in_dims=(0, *in_dims))(state, *args)
+            # The plain case needs no vmap; views, so that buffers are still updated in place.
+            out = single(
+                {name: value[0] for name, value in state.items()},
+                *(arg if dim is None else arg[0] for arg, dim in zip(args, in_dims, strict=True)),
+            )
         if isinstance(out, Tensor):
             return out.unsqueeze(0)
         return type(out)(*(value.unsqueeze(0) for value in out))
@@ -238,6 +257,16 @@ class Pack:
             "alive": self.alive_K[k].cpu().clone(),
             "buffers": {name: value[k].cpu().clone() for name, value in self.buffers.items()},
         }
+
+    def tensors(self) -> list[Tensor]:
+        """All that a step changes, always in the same order; not copies."""
+        return [self.theta_KP, *self.adam, self.alive_K, *self.buffers.values()]
+
+    def adopt(self, tensors: Sequence[Tensor]) -> None:
+        """Go on with these in the place of `tensors()`."""
+        self.theta_KP, *moments, self.alive_K = tensors[:5]
+        self.adam = AdamState(*moments)
+        self.buffers = dict(zip(self.buffers, tensors[5:], strict=True))
 
     def put(self, k: int, row: Row, knobs: Knobs) -> None:
         """Give member k another state and other knobs; the others stay as they are."""

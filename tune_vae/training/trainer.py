@@ -32,7 +32,9 @@ from tune_vae.science.sigmas import Sigma
 from tune_vae.science.signals import PROBES, Signals, signals
 from tune_vae.science.vae import VAE
 from tune_vae.training.appraisal import Appraisal, Appraiser
+from tune_vae.training.capture import Step, captured
 from tune_vae.training.feeding import batches, placed
+from tune_vae.training.isolation import ensure_isolated
 from tune_vae.training.lookout import LOOK_STEPS, Lookout
 from tune_vae.training.pack import Knobs, Pack, Row, fresh_row
 
@@ -157,8 +159,10 @@ class Trainer:
         dtype: float32, or float64 to check formulas.
         each_epoch: Scores that are too dear for every epoch but are what the study searches
             for: `sample_distance`, `probe_error`.
+        autocast: See `Pack`.
 
     Raises:
+        LeakError: A sick member would spoil the others of so large a pack; see `isolation`.
         DataError: Fewer training images than one batch, or no labels for a conditional model.
         CheckpointError: A state belongs to another model.
 
@@ -176,10 +180,11 @@ class Trainer:
         resume: Mapping[int, Mapping[str, Any]] | None = None,
         dtype: torch.dtype = torch.float32,
         each_epoch: Collection[str] = (),
+        autocast: torch.dtype | None = None,
     ) -> None:
         if len({member.pack_key() for member in members}) != 1:
             raise ValueError("the members of a pack must have one pack key")
-        self._all, self._members = tuple(members), list(members)
+        self._members = list(members)
         self._data = data
         self._device, self._dtype = torch.device(device), dtype
         self._batch = members[0].batch_size
@@ -199,12 +204,19 @@ class Trainer:
         self._validation = placed(data.validation, self._device)
         states = resume or {}
         self._epochs = [_epochs_of(states.get(member.trial)) for member in members]
-        self._rollbacks = {m.trial: rollbacks_of(states.get(m.trial)) for m in members}
+        self._all: dict[int, Member] = {}
+        self._rollbacks: dict[int, tuple[Rollback, ...]] = {}
+        self._weights: dict[int, Tensor] = {}
+        self._ahead: dict[int, list[float]] = {}
+        for member in members:
+            self._enroll(member, states.get(member.trial))
         template = build_vae(members[0], data.shape).to(self._device, dtype)
         rows = [self._row(member, states.get(member.trial)) for member in members]
-        self._pack = Pack(template, rows, [self._knobs(member) for member in members])
-        self._weights = {member.trial: self._kl_weights(member) for member in members}
-        self._ahead = {trial: _lowest_ahead(weight) for trial, weight in self._weights.items()}
+        key, size = members[0].pack_key(), len(members)
+        ensure_isolated(key, template, size=size, batch=self._batch, autocast=autocast)
+        knobs = [self._knobs(member) for member in members]
+        self._pack = Pack(template, rows, knobs, autocast=autocast)
+        self._recorded: Step | None = None
         x_nCHW = scale(data.train[:SPECTRUM_IMAGES], data.levels)
         if members[0].classes:
             # What the label tells need not pass through the latents.
@@ -265,6 +277,41 @@ class Trainer:
         """Let a member go; its place is freed before the next epoch."""
         self._retired.add(trial)
 
+    @property
+    def vacancies(self) -> int:
+        """Places of members that left, which the next epoch closes unless somebody is admitted."""
+        return len(self._members) - len(self.living)
+
+    def admit(self, member: Member, state: Mapping[str, Any] | None = None) -> None:
+        """Give the place of a member that left to another one, from the next epoch on.
+
+        The others stay as they are, and what they compute is the same bit for bit.
+
+        Arguments:
+            member: Of the same pack key, and with a number that no other member has or had.
+            state: From `state`; None to begin anew.
+
+        Raises:
+            CheckpointError: The state belongs to another model.
+        """
+        if member.pack_key() != self._members[0].pack_key():
+            raise ValueError("the members of a pack must have one pack key")
+        living = self.living
+        k = next(k for k, one in enumerate(self._members) if one.trial not in living)
+        row = self._row(member, state)
+        self._enroll(member, state)
+        self._pack.put(k, row, self._knobs(member))
+        self._members[k], self._epochs[k] = member, _epochs_of(state)
+        self._recorded = None
+
+    def _enroll(self, member: Member, state: Mapping[str, Any] | None) -> None:
+        """Note what is kept by a trial's number."""
+        trial = member.trial
+        self._all[trial] = member
+        self._rollbacks[trial] = rollbacks_of(state)
+        self._weights[trial] = self._kl_weights(member)
+        self._ahead[trial] = _lowest_ahead(self._weights[trial])
+
     def roll_back(self, lost: EpochReport, state: Mapping[str, Any] | None) -> None:
         """Take a member that was lost back to an earlier epoch, at half its learning rate.
 
@@ -286,6 +333,7 @@ class Trainer:
         )
         self._rollbacks[lost.trial] += (rollback,)
         self._pack.put(k, self._row(member, state), self._knobs(member))
+        self._recorded = None
 
     def state(self, trial: int) -> dict[str, Any]:
         """Everything needed to go on with a member, as tensors and plain values on the host.
@@ -315,6 +363,7 @@ class Trainer:
         stay = [k for k, member in enumerate(self._members) if member.trial in living]
         if len(stay) < len(self._members):
             self._pack.keep(stay)
+            self._recorded = None
             self._members = [self._members[k] for k in stay]
             self._epochs = [self._epochs[k] for k in stay]
 
@@ -335,16 +384,18 @@ class Trainer:
                 for member, epoch in zip(self._members, self._epochs, strict=True)
             ]
         )
-        measured, alive_K, lookout = [], self._pack.alive_K, Lookout()
+        label_KTB = self._train_labels[self._sent(order_KTB)]
+        # A copy: a recorded step writes to where it read from.
+        measured, alive_K, lookout = [], self._pack.alive_K.clone(), Lookout()
         for step, images_KBCHW in enumerate(batches(self._train, order_KTB, self._device)):
             if step % NOISE_CHUNK == 0:
                 noise_KTBM = self._noise(step)
             measured.append(
-                self._pack.step(
+                self._step(
                     self._scaled(images_KBCHW),
                     noise_KTBM[:, step % NOISE_CHUNK],
                     weight_KT[:, step],
-                    self._train_labels[order_KTB[:, step].to(self._device)],
+                    label_KTB[:, step],
                 )
             )
             if (step + 1) % LOOK_STEPS == 0 and lookout.all_lost(self._pack.alive_K):
@@ -352,18 +403,28 @@ class Trainer:
         self._epochs = [epoch + 1 for epoch in self._epochs]
         return self._reports(torch.stack(measured, dim=1), weight_KT, alive_K, begin)
 
+    def _step(self, *given: Tensor) -> Tensor:
+        if self._recorded is None:
+            self._recorded = captured(self._pack, given)
+        return self._recorded(*given)
+
     def _scaled(self, images: Tensor) -> Tensor:
         return scale(images.to(self._device), self._data.levels).to(self._dtype)
 
     def _noise(self, step: int) -> Tensor:
         chunk = min(NOISE_CHUNK, self._steps - step)
         shape = (chunk, self._batch, self._members[0].latent_dim)
-        return torch.stack(
-            [
-                torch.randn(shape, generator=self._generator(k, f"noise {step}"))
-                for k in range(self._pack.size)
-            ]
-        ).to(self._device, self._dtype)
+        drawn = [
+            torch.randn(shape, generator=self._generator(k, f"noise {step}"))
+            for k in range(self._pack.size)
+        ]
+        return self._sent(torch.stack(drawn)).to(self._dtype)
+
+    def _sent(self, values: Tensor) -> Tensor:
+        """From the host to the device, which is not waited for."""
+        if self._device.type == "cuda":
+            values = values.pin_memory()
+        return values.to(self._device, non_blocking=True)
 
     def _generator(self, k: int, purpose: str) -> torch.Generator:
         seed = _mix(self._members[k].seed, f"{purpose} of epoch {self._epochs[k]}")
@@ -465,8 +526,7 @@ class Trainer:
 
     def appraise(self, trial: int, state: Mapping[str, Any]) -> Appraisal:
         """All scores of a member's model at the time of a state."""
-        member = next(m for m in self._all if m.trial == trial)
-        return self._appraiser.appraise(self._model(member, state))
+        return self._appraiser.appraise(self._model(self._all[trial], state))
 
     def draw(self, trial: int) -> dict[str, Tensor]:
         """What a member's model draws as it stands, by name, `[H, W, C]` in bytes."""

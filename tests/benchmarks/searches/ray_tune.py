@@ -4,6 +4,7 @@ import json
 import logging
 import math
 import tempfile
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -34,11 +35,28 @@ NOT_FINITE = 1e6
 trial, and OptunaSearch leaves it running for ever."""
 
 
-def asha(spec: StudySpec, epochs: int, data: Splits) -> Log:
+def asha(
+    spec: StudySpec,
+    epochs: int,
+    data: Splits,
+    *,
+    trials: int | None = None,
+    workers: int = 1,
+    reuse: bool = True,
+    callbacks: Sequence[tune.Callback] = (),
+) -> Log:
     """Ray's OptunaSearch and ASHAScheduler, with their defaults.
 
     What OptunaSearch makes of the trials: one that ASHA stopped is told to Optuna as complete,
     with its latest value.
+
+    Arguments:
+        spec, data: What is searched.
+        epochs: Budget, all trials together.
+        trials: Most trials; None for as many as the epochs suffice for.
+        workers: Most trials at once, each on a core.
+        reuse: Whether a process serves trial after trial; Ray's default is not.
+        callbacks: Ray's loggers.
     """
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -46,7 +64,7 @@ def asha(spec: StudySpec, epochs: int, data: Splits) -> Log:
         diary = Path(folder) / "epochs.jsonl"
         ray.init(
             address="local",
-            num_cpus=1,
+            num_cpus=workers,
             include_dashboard=False,
             object_store_memory=128 * 2**20,
             log_to_driver=False,
@@ -68,21 +86,21 @@ def asha(spec: StudySpec, epochs: int, data: Splits) -> Log:
                         mode="min",
                         max_t=spec.train.epochs,
                     ),
-                    num_samples=-1,
-                    max_concurrent_trials=1,
-                    reuse_actors=True,
+                    num_samples=trials or -1,
+                    max_concurrent_trials=workers,
+                    reuse_actors=reuse,
                 ),
                 run_config=tune.RunConfig(
                     storage_path=f"{folder}/tune",
                     verbose=0,
                     stop=_Spent(epochs),
-                    callbacks=[_Silent()],
+                    callbacks=[_Silent(), *callbacks],
                     checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
                 ),
             ).fit()
         finally:
             ray.shutdown()
-        return _read(diary, epochs)
+        return _read(diary, epochs, cut=trials is None)
 
 
 def _space(trial: Any, *, spec: StudySpec, data: Splits) -> dict[str, Any]:
@@ -147,16 +165,22 @@ class _Silent(tune.progress_reporter.TrialProgressCallback):
         pass
 
 
-def _read(diary: Path, epochs: int) -> Log:
+def _read(diary: Path, epochs: int, *, cut: bool) -> Log:
+    """What the workers wrote down.
+
+    Arguments:
+        cut: Whether the last trial was still under way when the search ended.
+    """
     log = Log()
     for line in diary.read_text(encoding="utf-8").splitlines()[:epochs]:
         entry = json.loads(line)
         report = EpochReport.from_dict(entry["report"])
         if "config" in entry:
-            if log.reports:
-                log.ends.setdefault(log.reports[-1].trial, "pruned")
             log.configs[report.trial] = TrialConfig.model_validate_json(entry["config"])
         log.reports.append(report)
-        if report.epoch == log.configs[report.trial].epochs:
-            log.ends[report.trial] = "finished"
+    for trial, history in log.histories().items():
+        if history.last.epoch == log.configs[trial].epochs:
+            log.ends[trial] = "finished"
+        elif not (cut and history.last is log.reports[-1]):
+            log.ends[trial] = "pruned"
     return log

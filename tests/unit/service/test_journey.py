@@ -75,6 +75,27 @@ class Stage:
             store=self.store,
         )
 
+    def refilled(self, most: int, *configs: TrialConfig) -> list[int]:
+        """Run a pack of the first `most` trials, refilled by the others; places that were free."""
+        waiting, asked = list(configs[most:]), []
+
+        def refill(places: int) -> list[TrialConfig]:
+            asked.append(places)
+            return [waiting.pop(0) for _ in range(min(places, len(waiting)))]
+
+        journey = run_pack(
+            configs[:most],
+            data=self.data,
+            limits=self.limits,
+            ledger=self.ledger,
+            tracker=self.tracker,
+            store=self.store,
+            refill=refill,
+        )
+        for _ in journey:
+            pass
+        return asked
+
     def run(self, *configs: TrialConfig) -> int:
         """Epochs that were trained until the end."""
         return len(list(self.journey(*configs)))
@@ -591,3 +612,32 @@ def test_rollback_is_from_the_newest_checkpoint_that_is_sound(stage: Stage) -> N
     (back,) = stage.tracker.rollbacks[0]
     assert back.resumed == 1
     assert len(list(journey)) == EPOCHS - 1
+
+
+def test_free_places_of_a_pack_are_taken_by_other_trials(stage: Stage) -> None:
+    trials = [config(trial, lr=1e-3 * (1 + trial)) for trial in range(5)]
+    stage.decisions[1, 1] = HOPELESS
+    asked = stage.refilled(2, *trials)
+    # After the first epoch one is stopped; then they end by ones, and at last nobody comes.
+    assert asked[0] == 1
+    assert stage.ledger.results[0].trial == 1
+    assert sorted(result.trial for result in stage.ledger.results) == list(range(5))
+    for trial in (0, 2, 3, 4):
+        assert len(stage.tracker.curves[trial]) == EPOCHS
+        assert stage.store.last(trial)["epoch"] == EPOCHS
+
+
+def test_trial_that_was_interrupted_goes_on_in_a_free_place(
+    stage: Stage, undisturbed: Stage
+) -> None:
+    stage.run_until_killed(("log", 2, 2), config(2))
+    stage.decisions[1, 1] = HOPELESS
+    stage.refilled(2, config(0), config(1), config(2))
+    undisturbed.run(config(2))
+    assert [epoch for _, trial, epoch in stage.diary.of("log") if trial == 2] == list(
+        range(1, EPOCHS + 1)
+    )
+    ended = {result.trial: result for result in stage.ledger.results}[2]
+    assert ended.last.bits_per_dim == pytest.approx(
+        undisturbed.ledger.results[0].last.bits_per_dim, rel=1e-4
+    )

@@ -1,0 +1,249 @@
+"""The training step in its forms: images a second of all members, against those of a plain one.
+
+    python -m tests.benchmarks.speed.step                    # a GPU: all; a CPU: a reduced form
+    python -m tests.benchmarks.speed.step --networks mlp --members 1 8 --rounds 3
+
+In each round every form takes a few steps, so that all meet the same disturbances; the ratio to
+the plain form is of the same round, and medians are shown with their range. *Plain* is one model
+of one trial, written as a user of torch would, with `torch.optim.Adam` and a step at a time. The
+peak of memory is that of a process of its own for each form. *Isolated* is whether a NaN stays in
+its member.
+
+What is expected of an H200, from counts of kernels and bytes, for the first run there to refute:
+at 32 pixels a graph of a single trial 3 (2 to 4) times plain, a pack of 16 under a graph 6 (2.5 to
+9) times, in bfloat16 11 (4 to 16) times, the knee at 8 to 16 members; at 64×64 packs and graphs
+1.1 times, bfloat16 1.7 times.
+"""
+
+import argparse
+import math
+import multiprocessing
+import resource
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from tune_vae.science.likelihoods.gaussian import Gaussian
+from tune_vae.science.networks import Network
+from tune_vae.science.networks.conv import Conv
+from tune_vae.science.networks.mlp import Mlp
+from tune_vae.science.sigmas.fixed import Fixed
+from tune_vae.science.vae import VAE
+from tune_vae.training.capture import captured
+from tune_vae.training.isolation import leaks
+from tune_vae.training.lifting import example
+from tune_vae.training.memory import is_out_of_memory, make_room
+from tune_vae.training.pack import Knobs, Pack, fresh_row
+
+__all__ = ["NETWORKS", "Form", "forms", "measure", "peak_bytes", "rates"]
+
+STEPS, WARM_UP = 10, 3
+KNOBS = Knobs(beta=1.0, lr=1e-3, weight_decay=0.0, grad_clip=math.inf)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A network as it is used, with its batch."""
+
+    network: Network
+    shape: tuple[int, int, int]
+    batch: int = 128
+    latents: int = 20
+
+    def model(self) -> VAE:
+        return VAE(
+            network=self.network,
+            likelihood=Gaussian(),
+            sigma=Fixed(sigma=0.2),
+            shape=self.shape,
+            latent_dim=self.latents,
+        )
+
+
+NETWORKS = {
+    "mlp, 8×8": Kind(Mlp((128, 128)), (1, 8, 8), batch=64, latents=8),
+    "3 convolutions, 32×32": Kind(Conv((32, 64, 128)), (1, 32, 32)),
+    "5 convolutions, 64×64": Kind(Conv((32, 64, 128, 256, 256)), (3, 64, 64)),
+}
+
+
+@dataclass(frozen=True)
+class Form:
+    """How steps are taken.
+
+    Arguments:
+        members: K; 0 for the plain form.
+        graph: Whether recorded as a CUDA graph.
+        autocast: See `Pack`.
+    """
+
+    members: int
+    graph: bool = False
+    autocast: torch.dtype | None = None
+
+    def __str__(self) -> str:
+        if not self.members:
+            return "plain"
+        words = [f"pack of {self.members}", "graph" if self.graph else ""]
+        words.append("bfloat16" if self.autocast else "")
+        return ", ".join(filter(None, words))
+
+
+PLAIN = Form(0)
+
+
+def forms(members: Sequence[int], *, gpu: bool) -> list[Form]:
+    """Those that there are on a device."""
+    found = [PLAIN, *(Form(k) for k in members)]
+    if gpu:
+        found += [Form(k, graph=True) for k in members]
+        found += [Form(k, graph=True, autocast=torch.bfloat16) for k in members]
+    return found
+
+
+def prepared(kind: Kind, form: Form, device: torch.device) -> Callable[[], object]:
+    """A step of this form, ready to be taken again and again."""
+    torch.manual_seed(0)
+    vae = kind.model().to(device)
+    examples = [example(vae, kind.batch, seed=k) for k in range(max(1, form.members))]
+    x_KBCHW, noise_KBM, label_KB = (
+        torch.stack(column).to(device) for column in zip(*examples, strict=True)
+    )
+    if not form.members:
+        return _plain(vae, x_KBCHW[0], noise_KBM[0])
+    pack = Pack(
+        vae, [fresh_row(vae)] * form.members, [KNOBS] * form.members, autocast=form.autocast
+    )
+    given = (x_KBCHW, noise_KBM, torch.ones(form.members, device=device), label_KB)
+    step = captured(pack, given) if form.graph else pack.step
+    return lambda: step(*given)
+
+
+def _plain(vae: VAE, x_BCHW: Tensor, noise_BM: Tensor) -> Callable[[], object]:
+    optimizer = torch.optim.Adam(vae.parameters(), lr=KNOBS.lr)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        terms = vae(x_BCHW, noise_BM)
+        loss = terms.distortion_B.mean() + terms.rate_BM.sum(1).mean()
+        loss.backward()
+        nn.utils.clip_grad_norm_(vae.parameters(), math.inf)
+        optimizer.step()
+
+    return step
+
+
+def rates(kind: Kind, form: Form, step: Callable[[], object], device: torch.device) -> float:
+    """Images a second, of all members together."""
+
+    def wait() -> None:
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+
+    wait()
+    # On a CPU its own time, which hardly changes when others use the machine as well.
+    clock = time.perf_counter if device.type == "cuda" else time.process_time
+    begin = clock()
+    for _ in range(STEPS):
+        step()
+    wait()
+    return STEPS * kind.batch * max(1, form.members) / (clock() - begin)
+
+
+def measure(
+    kind: Kind, some: Sequence[Form], device: torch.device, *, rounds: int
+) -> dict[Form, list[float]]:
+    """Images a second of each form in each round, but for forms that do not fit into memory."""
+    steps: dict[Form, Callable[[], object]] = {}
+    for form in some:
+        try:
+            steps[form] = prepared(kind, form, device)
+            for _ in range(WARM_UP):
+                steps[form]()
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            steps.pop(form, None)
+            make_room()
+    told: dict[Form, list[float]] = {form: [] for form in steps}
+    for _ in range(rounds):
+        for form, step in steps.items():
+            told[form].append(rates(kind, form, step, device))
+    return told
+
+
+def peak_bytes(kind: Kind, form: Form, device: torch.device) -> int:
+    """Peak memory of a process that takes a few steps, beyond what it took before."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(_peak, (kind, form, device))
+
+
+def _peak(kind: Kind, form: Form, device: torch.device) -> int:
+    torch.set_num_threads(1)
+    # What libraries take for themselves at their first use is not of the form.
+    prepared(kind, Form(1), device)()
+    before = _used(device)
+    step = prepared(kind, form, device)
+    for _ in range(WARM_UP):
+        step()
+    return _used(device) - before
+
+
+def _used(device: torch.device) -> int:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_reserved(device)
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def table(
+    name: str, told: dict[Form, list[float]], peaks: dict[Form, int], isolated: dict[Form, bool]
+) -> Iterator[str]:
+    yield f"| {name} | images a second, all members | times plain | MiB | isolated |"
+    yield "|---|--:|--:|--:|---|"
+    for form, found in told.items():
+        ratios = [one / plain for one, plain in zip(found, told[PLAIN], strict=True)]
+        sound = {None: "", True: "yes", False: "**no**"}[isolated.get(form)]
+        yield (
+            f"| {form} | {statistics.median(found):,.0f} | {statistics.median(ratios):.2f} "
+            f"({min(ratios):.2f} to {max(ratios):.2f}) | {peaks[form] / 2**20:.0f} | {sound} |"
+        )
+    yield ""
+
+
+def main() -> None:
+    gpu = torch.cuda.is_available()
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    every = [1, 2, 4, 8, 16, 32, 64] if gpu else [1, 4, 8, 16]
+    parser.add_argument("--members", nargs="+", type=int, default=every)
+    parser.add_argument("--networks", nargs="+", choices=[n.partition(",")[0] for n in NETWORKS])
+    parser.add_argument("--rounds", type=int, default=7 if gpu else 5)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    device = torch.device("cuda" if gpu else "cpu")
+    print(f"torch {torch.__version__}, {torch.cuda.get_device_name() if gpu else 'cpu'}\n")
+    for name, kind in NETWORKS.items():
+        if options.networks and name.partition(",")[0] not in options.networks:
+            continue
+        told = measure(kind, forms(options.members, gpu=gpu), device, rounds=options.rounds)
+        peaks = {form: peak_bytes(kind, form, device) for form in told}
+        isolated = {
+            form: not leaks(
+                kind.model().to(device),
+                size=form.members,
+                batch=kind.batch,
+                autocast=form.autocast,
+            )
+            for form in told
+            if form.members > 1
+        }
+        print("\n".join(table(name, told, peaks, isolated)), flush=True)
+
+
+if __name__ == "__main__":
+    main()
