@@ -68,7 +68,11 @@ def measured(
     begin = time.perf_counter()
     point = critical_beta(scale(data.train, data.levels), likelihood, sigma)
     seconds = time.perf_counter() - begin
-    row = {"decoder": f"{likelihood}·{sigma}", "critical": point.beta, "seconds": round(seconds, 1)}
+    row = {
+        "decoder": f"{likelihood}·{sigma}",
+        "critical": point.beta,
+        "seconds": round(seconds, 1),
+    }
     if point.beta is None:
         yield row | {"why": point.why}
         return

@@ -124,10 +124,11 @@ def _refusal(x_nCHW: Tensor, likelihood: Likelihood, sigma: Sigma | None) -> str
             f"its decoder gives {likelihood.params_per_value} numbers for each value, of which "
             "second order overrates those that hardly ever matter"
         )
-    if type(likelihood) not in _SCALES:
-        return "its critical beta is not worked out"
-    if likelihood.has_scale and not isinstance(sigma, _SCALES[type(likelihood)]):
+    if sigma and sigma.params_per_value:
         return "its scale moves with the latents"
+    scales = _SCALES.get(type(likelihood))
+    if scales is None or (likelihood.has_scale and not isinstance(sigma, scales)):
+        return "its critical beta is not worked out"
     return ""
 
 
@@ -156,7 +157,7 @@ def _of_levels(
             log_sigma = plain.optimal_log_sigma(x_nN, mean_N[None, None])
         elif isinstance(sigma, Shared):
             log_sigma = _next_scale(
-                lambda one: (share_LN * log_prob(mean_N.expand_as(x_LN), one)).sum(), log_sigma
+                lambda one, at=mean_N: share_LN * log_prob(at.expand_as(x_LN), one), log_sigma
             )
         if _arrived(before, (mean_N, log_sigma)):
             break
@@ -218,7 +219,8 @@ def _of_counts(
 def _of_shares(score_nN: Tensor, curvature_N: Tensor, share_N: Tensor) -> tuple[Tensor, Solve]:
     r"""From the logarithms of means to the outputs whose softmax shares them out.
 
-    $$ H = \operatorname{diag}(h + c\,\pi) - h \pi^T - \pi h^T + (\textstyle\sum h - c)\,\pi\pi^T $$
+    $$ H = \operatorname{diag}(h + c\,\pi) - h \pi^T - \pi h^T
+         + (\textstyle\sum h - c)\,\pi\pi^T $$
 
     with h the curvature and c the mean of the sum of the scores. To move all outputs alike changes
     nothing, and no score says so; there 1 1ᵀ makes H invertible, by the identity of Woodbury.
@@ -247,7 +249,7 @@ def _begin(sigma: Sigma | None, guess: Tensor) -> Tensor:
     return torch.full_like(guess, math.log(sigma.sigma)) if isinstance(sigma, Fixed) else guess
 
 
-def _next_scale(log_prob: Callable[[Tensor], Tensor], log_sigma: Tensor) -> Tensor:
+def _next_scale(log_prob: Callable[..., Tensor], log_sigma: Tensor) -> Tensor:
     """A step towards the most probable scales: Newton's, or uphill where there is no summit."""
     first, curvature = _derivatives(lambda one, _: log_prob(one), log_sigma, log_sigma)
     uphill = torch.where(curvature > 0, first / curvature, first.sign())

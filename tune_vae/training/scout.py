@@ -3,10 +3,8 @@
 Shapes: T steps of an epoch, B batch, M latent, n images.
 """
 
-import math
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
