@@ -206,8 +206,15 @@ def forecast(spec: StudySpec, to: Path | None = None) -> tuple[StudyForecast, Pa
     return found, files[0] if files else None
 
 
-def forecast_of(spec: StudySpec, data: Splits) -> StudyForecast:
-    """The same of data that are at hand, and without a chart."""
+def forecast_of(spec: StudySpec, data: Splits, *, critical: bool = True) -> StudyForecast:
+    """The same of data that are at hand, and without a chart.
+
+    Arguments:
+        spec: The study.
+        data: Its data.
+        critical: Whether critical betas are worth their time: some seconds for each decoder of
+            levels, up to a minute for one of counts.
+    """
     points = _collapse_points(spec, data)
     # From everywhere, because they may be sorted; a few, where no decoder has a forecast.
     most = FORECAST_EXAMPLES if points else 100
@@ -223,9 +230,14 @@ def forecast_of(spec: StudySpec, data: Splits) -> StudyForecast:
     found = spectrum(batches(), max(latents, FORECAST_DIRECTIONS))
     at_ends = (x_nCHW == 0) | (x_nCHW == (data.levels or 0) - 1)
     edge, configs = int(at_ends.sum()) / x_nCHW.numel(), _models(spec, data)
-    critical = _critical_betas(configs, points, data)
+    betas = _critical_betas(configs, points, data) if critical else {}
     space = spec.knobs["beta_norm"]
-    return StudyForecast.of(spec.name, space, configs, points, found, edge, critical)
+    return StudyForecast.of(spec.name, space, configs, points, found, edge, betas)
+
+
+def _bounds_follow(spec: StudySpec, data: Splits) -> bool:
+    """Whether critical betas decide anything: bounds that are open, and not of counts."""
+    return spec.undecided and data.levels is not None
 
 
 def _critical_betas(
@@ -272,7 +284,7 @@ def scout(
     from tune_vae.report.page import write_pictures
 
     data = _sound_data(spec)
-    foreseen = forecast_of(spec, data)
+    foreseen = forecast_of(spec, data, critical=data.levels is not None)
     wanted = _to_scout(spec, data)
     names = [components.split(config.likelihood)[0] for config in wanted]
     if likelihood:
@@ -447,7 +459,8 @@ def _prepared(spec: StudySpec) -> tuple[StudySpec, "DataFacts"]:
 
     data = _sound_data(spec)
     if spec.undecided:
-        spec = _decided(spec, forecast_of(spec, data), scouts_of(spec, data))
+        foreseen = forecast_of(spec, data, critical=_bounds_follow(spec, data))
+        spec = _decided(spec, foreseen, scouts_of(spec, data))
     digest = data.digest(conditional=spec.conditional)
     points = _foretelling(spec, data)
     return spec, DataFacts(data.shape, data.levels, digest, data.classes, points)
@@ -542,7 +555,8 @@ def report(spec: StudySpec, to: Path | None = None) -> tuple["Written", str]:
         data = None
     if data is not None:
         seen = tuple(scouts_of(spec, data))
-        evidence = replace(evidence, forecast=forecast_of(spec, data), scouts=seen)
+        foreseen = forecast_of(spec, data, critical=False)
+        evidence = replace(evidence, forecast=foreseen, scouts=seen)
     folder = to or _beside_checkpoints(spec) / "reports" / spec.name
     written = write(evidence, data, folder)
     return written, attach_report(spec, [written.page, *written.pictures], written.summary)

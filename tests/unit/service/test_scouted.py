@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.trials import small_study, trial_config
+from tests.trials import study, trial_config
 from tune_vae.service.scouted import Scouted, keep, recall, scouting
 from tune_vae.training.scout import Sighting
 
@@ -64,7 +64,7 @@ def test_scout_goes_beyond_the_collapse_of_a_gaussian_at_a_usual_learning_rate(
 
 
 def test_curve_is_read_back_for_the_same_data_and_settings_only(tmp_path: Path) -> None:
-    spec, one = small_study(tmp_path), scouted(*LIVELY)
+    spec, one = study(tmp_path), scouted(*LIVELY)
     assert recall(spec, CONFIG, "digest") is None
     keep(spec, one, {"theta": torch.zeros(2)})
     assert repr(recall(spec, CONFIG, "digest")) == repr(one)
