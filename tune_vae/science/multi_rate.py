@@ -16,6 +16,12 @@ __all__ = ["POSITION", "position", "with_gates"]
 POSITION = "gates.position"
 """The buffer of a gated VAE that says for which β it stands; see `position`."""
 
+PACE = 10.0
+"""How many times as fast as the weights the gates learn, by their scale: Adam moves a parameter by
+about a learning rate per step, and a latent's place may lie several units away."""
+FIRST_PLACES = (-0.3, 1.3)
+"""Positions between which the latents of an untrained model fall silent."""
+
 _AFFINE = (
     nn.Linear,
     nn.Conv1d,
@@ -74,15 +80,16 @@ class _Gates(nn.Module):
     def __init__(self, latents: int, half: float) -> None:
         super().__init__()
         self.register_buffer("position", torch.tensor(0.0))
-        # At first no latent falls silent within the range, and each does at its end by the rate
-        # of the linear model.
-        self.slope_M = nn.Parameter(torch.full((latents,), half))
-        self.place_M = nn.Parameter(torch.full((latents,), -half - 1.0))
+        # Latents fall silent one after the other over the upper half of the range, by the rate of
+        # the linear model; from there they find their places.
+        places_M = torch.linspace(*FIRST_PLACES, latents)
+        self.slope_M = nn.Parameter(torch.full((latents,), half / PACE))
+        self.place_M = nn.Parameter(-half * places_M / PACE)
         self.layers = nn.ModuleList()
 
     def on_latents(self, decoder: nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...]:
         latent_BM, *others = given
-        lost_M = (self.slope_M * self.position + self.place_M).clamp(max=10.0).exp()
+        lost_M = (PACE * (self.slope_M * self.position + self.place_M)).clamp(max=10.0).exp()
         # A root has no slope at 0; what is told of a conditional model beside the latents stays.
         gate_M = ((1 - lost_M).clamp(min=0) + 1e-6).sqrt()
         own = gate_M.shape[0]
@@ -97,7 +104,7 @@ class _Gate(nn.Module):
         self.place_F = nn.Parameter(torch.zeros(features))
 
     def forward(self, position: Tensor) -> Tensor:
-        return 2 * (self.slope_F * position + self.place_F).sigmoid()
+        return 2 * (PACE * (self.slope_F * position + self.place_F)).sigmoid()
 
 
 def _features(layer: nn.Module) -> int:

@@ -29,6 +29,9 @@ POINTS = 13
 VALIDATION, CALIBRATION = 2000, 256
 """Most images that each point is measured with, and that its scales are fitted to."""
 AT_ONCE = 500
+CLIP = 1.0
+"""Largest gradient norm: below that of nearly every batch, so that those of a large β, whose loss is
+β times as large, count no more than others."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +87,8 @@ def scout(
             "choose a smaller one"
         )
     vae = with_gates(build_vae(member, data.shape), low, high).to(device)
-    pack = Pack(vae, [fresh_row(vae)], [replace(member.knobs(), beta=high)])
+    knobs = replace(member.knobs(), beta=high, grad_clip=min(member.grad_clip, CLIP))
+    pack = Pack(vae, [fresh_row(vae)], [knobs])
     generator = torch.Generator().manual_seed(member.seed)
     train, told = placed(data.train, torch.device(device)), data.told if member.classes else None
     for epoch in range(1, member.epochs + 1):

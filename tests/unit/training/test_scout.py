@@ -23,7 +23,7 @@ LINEAR = member(
     likelihood=Gaussian(link="identity"),
     sigma=Fixed(SIGMA),
     latent_dim=2,
-    lr=2e-2,
+    lr=1e-2,
     batch_size=256,
     epochs=300,
 )
@@ -41,16 +41,29 @@ def data() -> Splits:
     return Splits(images, images, images, levels=256)
 
 
-def test_curve_of_a_linear_model_is_its_optimum_at_every_beta(data: Splits) -> None:
+def test_curve_of_a_linear_model_gains_most_of_its_optimum_and_never_more(data: Splits) -> None:
     curve, _ = scout(LINEAR, data, 0.1, 30.0)
-    x = data.train.double().flatten(1) / 255
-    forecast = LinearForecast(spectrum([x], 8), 2)
+    forecast = LinearForecast(spectrum([data.train.double().flatten(1) / 255], 8), 2)
     assert [one.beta for one in curve] == sorted(one.beta for one in curve)
     assert (curve[0].beta, curve[-1].beta) == pytest.approx((0.1, 30.0))
+
+    def gain(beta: float, rate: float, squared_error: float) -> float:
+        """Nats of β R + D less than the mean image has."""
+        saved = forecast.spectrum.total - squared_error
+        return saved / (2 * SIGMA**2) - beta * rate
+
     for seen in curve:
         best = forecast.at(seen.beta, SIGMA)
-        assert seen.rate_nats == pytest.approx(best.rate_nats, rel=0.15, abs=0.15)
-        assert 8 * seen.mse == pytest.approx(best.squared_error, rel=0.15)
+        most = gain(seen.beta, best.rate_nats, best.squared_error)
+        mine = gain(seen.beta, seen.rate_nats, 8 * seen.mse)
+        # One draw of the noise, so that a little more may be seen than there is.
+        assert mine < 1.02 * most + 0.01
+        if seen.beta < 2:
+            assert mine > 0.8 * most
+    rates = [one.rate_nats for one in curve]
+    assert rates == pytest.approx(sorted(rates, reverse=True), abs=0.05)
+    # The second direction dies at β 1, the first at 9.
+    assert max(rates[-3:]) < 0.02
 
 
 def test_same_seed_sees_the_same_and_another_does_not(data: Splits) -> None:
@@ -66,7 +79,7 @@ def test_same_seed_sees_the_same_and_another_does_not(data: Splits) -> None:
 
 def test_fitted_scale_is_that_of_each_beta(data: Splits) -> None:
     """A running average of all batches would be one scale for all."""
-    short = replace(LINEAR, epochs=40, sigma=Optimal())
+    short = replace(LINEAR, epochs=120, sigma=Optimal())
     curve, _ = scout(short, data, 0.05, 30.0)
     for seen in curve:
         # Of a Gaussian at its best scale the distortion is that of the squared error alone.
