@@ -29,7 +29,13 @@ from tune_vae.errors import (
     TrialNotFoundError,
     TuneVaeError,
 )
-from tune_vae.science.collapse_point import EXAMPLES, CollapsePoints, collapse_points
+from tune_vae.science.collapse_point import (
+    EXAMPLES,
+    CollapsePoints,
+    collapse_points,
+    spectral_peak,
+)
+from tune_vae.science.critical_beta import CriticalBeta, critical_beta
 from tune_vae.science.health import Limits, Verdict, judge
 from tune_vae.science.history import EpochReport, History
 from tune_vae.science.spectrum import spectrum
@@ -38,7 +44,8 @@ from tune_vae.service.foretold import dead_beyond
 from tune_vae.service.journey import checkpoint_of, history_of, may_roll_back, roll_back
 from tune_vae.service.results import StudyResults
 from tune_vae.service.rows import TrialRow
-from tune_vae.service.study_forecast import StudyForecast, proposal
+from tune_vae.service.scouted import LOWEST_BETA, Scouted, keep, recall, scouting
+from tune_vae.service.study_forecast import StudyForecast, critical_key, merged, proposal
 from tune_vae.spec import components
 from tune_vae.spec.components import ComponentError
 from tune_vae.spec.soundness import faults
@@ -47,6 +54,7 @@ from tune_vae.spec.trial import TrialConfig
 from tune_vae.training import checkpoint
 from tune_vae.training.lifting import obstacle
 from tune_vae.training.packing import best_size
+from tune_vae.training.scout import scout as scout_along
 from tune_vae.training.trainer import Trainer, build_vae, restored_vae
 
 if TYPE_CHECKING:
@@ -73,6 +81,8 @@ __all__ = [
     "load_vae",
     "report",
     "results",
+    "scout",
+    "scouts_of",
     "search",
     "train",
     "trial_of",
@@ -142,7 +152,9 @@ def check(spec: StudySpec) -> CheckReport:
     data = _sound_data(spec)
     stores = try_stores(spec.storage)
     foreseen = forecast_of(spec, data)
-    spec = _decided(spec, foreseen, begun=stores[0].works)
+    spec = _decided(
+        spec, foreseen, scouts_of(spec, data) if spec.undecided else [], begun=stores[0].works
+    )
     configs = _models(spec, data)
     sizes = [_size(config) for config in configs]
     # A ledger that does not answer is told among the stores.
@@ -199,8 +211,15 @@ def forecast(spec: StudySpec, to: Path | None = None) -> tuple[StudyForecast, Pa
     return found, files[0] if files else None
 
 
-def forecast_of(spec: StudySpec, data: Splits) -> StudyForecast:
-    """The same of data that are at hand, and without a chart."""
+def forecast_of(spec: StudySpec, data: Splits, *, critical: bool = True) -> StudyForecast:
+    """The same of data that are at hand, and without a chart.
+
+    Arguments:
+        spec: The study.
+        data: Its data.
+        critical: Whether critical betas are worth their time: some seconds for each decoder of
+            levels, up to a minute for one of counts.
+    """
     points = _collapse_points(spec, data)
     # From everywhere, because they may be sorted; a few, where no decoder has a forecast.
     most = FORECAST_EXAMPLES if points else 100
@@ -216,10 +235,136 @@ def forecast_of(spec: StudySpec, data: Splits) -> StudyForecast:
     found = spectrum(batches(), max(latents, FORECAST_DIRECTIONS))
     at_ends = (x_nCHW == 0) | (x_nCHW == (data.levels or 0) - 1)
     edge, configs = int(at_ends.sum()) / x_nCHW.numel(), _models(spec, data)
-    return StudyForecast.of(spec.name, spec.knobs["beta_norm"], configs, points, found, edge)
+    betas = _critical_betas(configs, points, data) if critical else {}
+    space = spec.knobs["beta_norm"]
+    return StudyForecast.of(spec.name, space, configs, points, found, edge, betas)
 
 
-def _decided(spec: StudySpec, foreseen: StudyForecast, *, begun: bool = True) -> StudySpec:
+def _bounds_follow(spec: StudySpec, data: Splits) -> bool:
+    """Whether critical betas decide anything: bounds that are open, and not of counts."""
+    return spec.undecided and data.levels is not None
+
+
+def _critical_betas(
+    configs: Sequence[TrialConfig], points: CollapsePoints | None, data: Splits
+) -> dict[str, CriticalBeta]:
+    """Of the decoders that have no collapse point."""
+    x_nCHW = scale(data.train[:: math.ceil(len(data.train) / EXAMPLES)], data.levels)
+    found: dict[str, CriticalBeta] = {}
+    for config in configs:
+        key, known = critical_key(config), dead_beyond(config, points, factor=1.0) is not None
+        if key and not known and key not in found:
+            sigma = components.build("sigma", config.sigma) if config.sigma else None
+            likelihood = components.build("likelihood", config.likelihood)
+            found[key] = critical_beta(x_nCHW, likelihood, sigma)
+    return found
+
+
+def scout(
+    spec: StudySpec,
+    likelihood: str = "",
+    to: Path | None = None,
+    *,
+    device: str = "cpu",
+) -> tuple[list[Scouted], Path | None]:
+    """Train one network for all β, for each decoder without a forecast, and keep its curve.
+
+    What was scouted before of the same data and settings is not trained again.
+
+    Arguments:
+        spec: The study.
+        likelihood: Scout the decoders of this one instead, forecast or not.
+        to: Folder of the chart; see `forecast`.
+        device: Where to train.
+
+    Returns:
+        A curve for each decoder, and the chart of them beside forecast and measured trials.
+
+    Raises:
+        StudyFileError, DataError: See `check`.
+        StudyError: The study has no such likelihood, or a forecast for all decoders.
+        StorageError: Checkpoints or chart cannot be written.
+    """
+    from tune_vae.report.foresight import foresight
+    from tune_vae.report.page import write_pictures
+
+    data = _sound_data(spec)
+    foreseen = forecast_of(spec, data, critical=data.levels is not None)
+    wanted = _to_scout(spec, data)
+    names = [components.split(config.likelihood)[0] for config in wanted]
+    if likelihood:
+        wanted = [one for one, name in zip(wanted, names, strict=True) if name == likelihood]
+    else:
+        wanted = [one for one in wanted if one.decoder in foreseen.unknown]
+    if not wanted:
+        known = ", ".join(dict.fromkeys(names))
+        raise StudyError(
+            f"the study has no likelihood `{likelihood}`; it has {known}"
+            if likelihood
+            else "every decoder of the study has a forecast; scout one all the same with "
+            f"--likelihood, one of: {known}"
+        )
+    digest, found = data.digest(conditional=spec.conditional), []
+    for config in wanted:
+        seen = recall(spec, config, digest)
+        found.append(seen or _scouted(spec, config, data, digest, device))
+    picture = foresight(foreseen, found, _known_rows(spec))
+    folder = to or _beside_checkpoints(spec) / "reports" / spec.name
+    try:
+        files = write_pictures([picture] if picture else [], folder)
+    except OSError as error:
+        raise StorageError(f"cannot write the chart into {folder}: {error}") from error
+    return found, files[0] if files else None
+
+
+def _scouted(
+    spec: StudySpec, config: TrialConfig, data: Splits, digest: str, device: str
+) -> Scouted:
+    start = time.perf_counter()
+    member = config.member()
+    with Progress(f"scouting {config.decoder}", config.epochs) as progress:
+        curve, state = scout_along(
+            member,
+            data,
+            LOWEST_BETA,
+            member.beta,
+            device=device,
+            on_epoch=lambda epoch: progress.advance(1),
+        )
+    seen = Scouted(config, digest, curve, time.perf_counter() - start)
+    keep(spec, seen, state)
+    return seen
+
+
+def _to_scout(spec: StudySpec, data: Splits) -> list[TrialConfig]:
+    """What a scout of each decoder would train: the first network of each."""
+    peak = spectral_peak(scale(data.train[:: math.ceil(len(data.train) / EXAMPLES)], data.levels))
+    lrs = [float(lr) for lr in spec.knobs["lr"].examples()]
+    found: dict[tuple[str, int], TrialConfig] = {}
+    for config in _models(spec, data):
+        chosen = scouting(config, peak=peak.item(), lrs=lrs)
+        found.setdefault((config.decoder, config.latent_dim), chosen)
+    return list(found.values())
+
+
+def scouts_of(spec: StudySpec, data: Splits) -> list[Scouted]:
+    """What scouts have seen of a study so far."""
+    digest = data.digest(conditional=spec.conditional)
+    seen = (recall(spec, config, digest) for config in _to_scout(spec, data))
+    return [one for one in seen if one]
+
+
+def _known_rows(spec: StudySpec) -> list[TrialRow]:
+    """Trials of a study; none if it has not begun or its ledger does not answer."""
+    try:
+        return StudyResults.of(spec, _rows(spec) or []).rows
+    except StorageError:
+        return []
+
+
+def _decided(
+    spec: StudySpec, foreseen: StudyForecast, scouts: Sequence[Scouted], *, begun: bool = True
+) -> StudySpec:
     """The study with what its `beta_norm: auto` comes to, or came to when it began.
 
     Raises:
@@ -229,7 +374,9 @@ def _decided(spec: StudySpec, foreseen: StudyForecast, *, begun: bool = True) ->
 
     if not spec.undecided:
         return spec
-    bounds = (read_bounds(spec) if begun else None) or foreseen.bounds
+    bounds = (
+        (read_bounds(spec) if begun else None) or foreseen.bounds or _seen_bounds(foreseen, scouts)
+    )
     if bounds is None:
         some = proposal(foreseen.decoders)
         span = f"[{some[0]:.1e}, {some[1]:.1e}]" if some else "[1.0e-3, 10]"
@@ -240,12 +387,23 @@ def _decided(spec: StudySpec, foreseen: StudyForecast, *, begun: bool = True) ->
                     "`beta_norm: auto` needs a forecast for every decoder of the study, and there "
                     f"is none for {', '.join(foreseen.unknown)}",
                     ("search", "beta_norm"),
-                    f"write bounds, such as `beta_norm: {{log_uniform: {span}}}`{others}",
+                    f"write bounds, such as `beta_norm: {{log_uniform: {span}}}`{others}; or let "
+                    f"`tune-vae scout {spec.file}` find them, for about one trial each",
                 )
             ]
         )
     assert bounds is not None
     return spec.with_bounds(*bounds)
+
+
+def _seen_bounds(foreseen: StudyForecast, scouts: Sequence[Scouted]) -> tuple[float, float] | None:
+    """Bounds of the forecast and of scouts together; None if some decoder has neither."""
+    seen = {(one.config.decoder, one.config.latent_dim): one.bounds for one in scouts}
+    parts = [
+        one.bounds or seen.get((one.config.decoder, one.config.latent_dim))
+        for one in foreseen.decoders
+    ]
+    return merged(parts) if all(parts) else None
 
 
 def search(
@@ -306,7 +464,8 @@ def _prepared(spec: StudySpec) -> tuple[StudySpec, "DataFacts"]:
 
     data = _sound_data(spec)
     if spec.undecided:
-        spec = _decided(spec, forecast_of(spec, data))
+        foreseen = forecast_of(spec, data, critical=_bounds_follow(spec, data))
+        spec = _decided(spec, foreseen, scouts_of(spec, data))
     digest = data.digest(conditional=spec.conditional)
     points = _foretelling(spec, data)
     if spec.train.pack == AUTO:
@@ -428,7 +587,9 @@ def report(
         # They may lie on another machine; all else can be shown.
         data = None
     if data is not None:
-        evidence = replace(evidence, forecast=forecast_of(spec, data))
+        seen = tuple(scouts_of(spec, data))
+        foreseen = forecast_of(spec, data, critical=False)
+        evidence = replace(evidence, forecast=foreseen, scouts=seen)
     folder = to or _beside_checkpoints(spec) / "reports" / spec.name
     written = write(evidence, data, folder)
     return written, attach_report(spec, [written.page, *written.pictures], written.summary)

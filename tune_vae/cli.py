@@ -105,6 +105,27 @@ def forecast(
     terminal.show_forecast(terminal.console(), found, chart)
 
 
+@app.command(epilog="Example: tune-vae scout studies/digits.yaml --likelihood gaussian")
+def scout(
+    study: Study,
+    likelihood: Annotated[
+        str,
+        typer.Option("--likelihood", help="Of which; by default those without a forecast."),
+    ] = "",
+    to: Annotated[
+        Path | None,
+        typer.Option("--to", help="Folder of the chart; by default mlruns/reports/<study>."),
+    ] = None,
+    device: Annotated[str, typer.Option("--device", help="Where to run: cpu, cuda.")] = "cpu",
+) -> None:
+    """Rate and distortion along all beta, from one training of each decoder."""
+    from tune_vae import api, terminal
+    from tune_vae.spec.study import StudySpec
+
+    found, chart = api.scout(StudySpec.load(study), likelihood, to, device=device)
+    terminal.show_scouts(terminal.console(), found, chart)
+
+
 @app.command(epilog="Example: tune-vae search studies/digits.yaml" + "\n\n" + EXIT_CODES)
 def search(
     study: Study,

@@ -125,13 +125,13 @@ def summary(found: Sequence[Compared]) -> Iterator[str]:
         alive = max(one.ratio for one in mine if one.alive)
         dead = min(one.ratio for one in mine if not one.alive)
         yield (
-            f"| {' | '.join(kind)} | {len(mine)} | {len(course)} | {_spread(rates)} "
-            f"| {_spread([one.error_ratio for one in course])} | {_spread(bits)} "
+            f"| {' | '.join(kind)} | {len(mine)} | {len(course)} | {spread(rates)} "
+            f"| {spread([one.error_ratio for one in course])} | {spread(bits)} "
             f"| {alive:.2f} | {dead:.2f} |"
         )
 
 
-def _spread(values: Sequence[float]) -> str:
+def spread(values: Sequence[float]) -> str:
     """Median, and the least and the greatest."""
     return f"{statistics.median(values):.2f} ({min(values):.2f} … {max(values):.2f})"
 

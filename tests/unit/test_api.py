@@ -19,6 +19,7 @@ from tune_vae.science.health import Kind, Limits, Verdict
 from tune_vae.science.history import EpochReport
 from tune_vae.service.journey import run_pack
 from tune_vae.service.ledger import OptunaLedger
+from tune_vae.service.scouted import keep
 from tune_vae.spec.study import StudySpec
 from tune_vae.training.checkpoint import CheckpointStore, load
 
@@ -317,13 +318,14 @@ def test_auto_without_a_forecast_says_what_to_do() -> None:
     ],
     ids=["constant", "one to train on", "nan"],
 )
+@pytest.mark.parametrize("call", [api.forecast, api.check, api.scout, api.search])
 def test_data_without_a_forecast_are_refused_in_words(
-    images: Any, says: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+    call: Any, images: Any, says: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TUNE_VAE_CACHE", str(folder / "cache"))
     np.save(folder / "images.npy", images)
     with pytest.raises(TuneVaeError, match=says):
-        api.forecast(study(data="{arrays: {path: images.npy}}"))
+        call(study(data="{arrays: {path: images.npy}}", search=AUTO))
 
 
 @pytest.mark.parametrize("shape", [(60, 1, 1), (20, 8, 8)], ids=["one pixel", "few images"])
@@ -342,6 +344,8 @@ def test_scant_data_are_forecast(
         assert found.decoders[1].collapse == pytest.approx(4.0)
     assert found.bounds is not None
     assert 0 < found.bounds[0] < found.bounds[1]
+    # What a search takes, before it begins.
+    assert api._prepared(study(search=AUTO, **parts))[0].bounds == found.bounds
 
 
 def test_conditional_study_has_no_forecast_and_says_so() -> None:
@@ -351,4 +355,63 @@ def test_conditional_study_has_no_forecast_and_says_so() -> None:
     assert list(found.sentences()) == [
         "beta_norm is 0.001 … 10 (log).",
         "Nothing is known of gaussian·optimal before training: no theory holds there.",
+        "`tune-vae scout` sees the whole curve of such a decoder in one training, and proposes "
+        "bounds.",
     ]
+
+
+def test_discretised_forms_have_a_forecast_and_others_say_why_not() -> None:
+    forms = "{choice: [discretized_gaussian, discretized_logistic, logistic_mixture]}"
+    found, _ = api.forecast(study(search=f"{{beta_norm: auto, likelihood: {forms}}}"))
+    gaussian, logistic, mixture = found.decoders
+    assert gaussian.bounds
+    assert logistic.collapse
+    assert gaussian.collapse
+    assert found.unknown == [mixture.decoder]
+    told = " ".join(found.sentences())
+    assert "Nothing is known of logistic_mixture before training: its decoder gives 30" in told
+    # Where trainings have not borne it out for all kinds, nothing is passed over.
+    assert (
+        api.check(study(search="{beta_norm: 1, likelihood: discretized_gaussian}")).dead_beyond
+        == {}
+    )
+
+
+SCOUTED = "{beta_norm: auto, likelihood: {choice: [gaussian, laplace]}, lr: 2e-3}"
+
+
+def test_scout_decides_bounds_where_no_forecast_does(folder: Path) -> None:
+    spec = study(search=SCOUTED, train="{epochs: 2, batch_size: 64}")
+    with pytest.raises(StudyFileError) as refused:
+        api.check(spec)
+    assert f"`tune-vae scout {spec.file}`" in refused.value.problems[0].tip
+    (seen,), chart = api.scout(spec)
+    assert seen.config.decoder == "laplace·optimal"
+    assert len(seen.curve) == 13
+    assert chart == Path("mlruns/reports/tiny/forecast.png")
+    (again,), _ = api.scout(spec)
+    assert repr(again) == repr(seen)
+    # A curve of that form stands in for one that was trained long enough to have it.
+    better = replace(
+        seen,
+        curve=tuple(
+            replace(one, rate_nats=30 - 3 * i, bits_per_dim=3 + (i - 4) ** 2 / 100)
+            for i, one in enumerate(seen.curve)
+        ),
+    )
+    keep(spec, better, {"theta": torch.zeros(1)})
+    checked = api.check(spec)
+    found, _ = api.forecast(spec)
+    fitted = found.decoders[0].bounds
+    assert fitted
+    assert better.bounds
+    low, high = min(fitted[0], better.bounds[0]), max(fitted[1], better.bounds[1])
+    assert checked.spec.bounds == pytest.approx((low, high), rel=0.05)
+    assert api._prepared(spec)[0].bounds == checked.spec.bounds
+
+
+def test_scout_without_anything_to_scout_says_what_there_is() -> None:
+    with pytest.raises(StudyError, match="--likelihood, one of: gaussian"):
+        api.scout(study(search=AUTO))
+    with pytest.raises(StudyError, match="has no likelihood `laplace`; it has gaussian"):
+        api.scout(study(search=AUTO), "laplace")

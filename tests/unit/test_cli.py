@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.unit.spec.studies import text
@@ -15,7 +16,7 @@ from tune_vae.spec.study import StudySpec
 STUDIES = Path(__file__).parents[2] / "studies"
 COMMANDS = [
     *("check", "confirm", "diagnose", "export", "fid", "forecast", "search", "status", "report"),
-    *("train", "ui"),
+    *("scout", "train", "ui"),
 ]
 COMMAND = Path(sys.executable).with_name("tune-vae")
 
@@ -93,6 +94,35 @@ def test_help_of_every_command_shows_an_example(command: str, run: Run) -> None:
 
 def test_every_command_is_among_those_tested() -> None:
     assert sorted(one.callback.__name__ for one in cli.app.registered_commands) == sorted(COMMANDS)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("command", ["forecast", "search"])
+@pytest.mark.parametrize(
+    ("images", "says"),
+    [
+        (np.full((40, 4, 4), 7, np.uint8), "all training examples are the same"),
+        (np.zeros((1, 4, 4), np.uint8), "of 1 examples leaves none to train on"),
+        (np.full((40, 4, 4), np.nan, np.float32), "nan"),
+    ],
+    ids=["constant", "a single one", "nan"],
+)
+def test_data_with_nothing_to_tell_are_refused_in_words(
+    command: str,
+    images: np.ndarray,
+    says: str,
+    run: Run,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TUNE_VAE_CACHE", str(folder / "cache"))
+    np.save(folder / "images.npy", images)
+    search = "{beta_norm: auto, likelihood: gaussian}"
+    file = folder / "study.yaml"
+    file.write_text(text(data="{arrays: {path: images.npy}}", search=search))
+    code, out, err = run(command, str(file))
+    assert code == 2
+    assert says in err
+    assert "Traceback" not in out + err
 
 
 def test_version_is_that_of_the_package(run: Run) -> None:

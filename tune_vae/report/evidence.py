@@ -14,6 +14,7 @@ from tune_vae.science.vae import VAE
 from tune_vae.service.journey import describes, history_of
 from tune_vae.service.results import StudyResults
 from tune_vae.service.rows import TrialRow
+from tune_vae.service.scouted import Scouted
 from tune_vae.service.study_forecast import StudyForecast
 from tune_vae.spec.study import StudySpec
 from tune_vae.training.checkpoint import CheckpointStore
@@ -42,6 +43,7 @@ class Evidence:
         model: Gives a trial's model at its best epoch, or at its last if it has none; None
             without a checkpoint.
         forecast: What the data's spectrum says of the study; None without the data.
+        scouts: Curves that were seen before the search.
     """
 
     spec: StudySpec
@@ -49,6 +51,7 @@ class Evidence:
     histories: Mapping[int, History] = field(default_factory=dict)
     model: Callable[[TrialRow], VAE | None] = lambda row: None
     forecast: StudyForecast | None = None
+    scouts: tuple[Scouted, ...] = ()
 
     @property
     def finished(self) -> list[TrialRow]:

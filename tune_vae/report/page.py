@@ -23,6 +23,7 @@ from tune_vae.report.conclusions import (
 )
 from tune_vae.report.drawing import Picture
 from tune_vae.report.evidence import GROUPS, Evidence, noun
+from tune_vae.report.foresight import foresight
 from tune_vae.science.health import Kind
 from tune_vae.science.history import OBJECTIVES
 from tune_vae.service.palette import COLOURS, SIGNS
@@ -73,6 +74,8 @@ def write(evidence: Evidence, data: Splits | None, folder: Path) -> Written:
         for picture in (
             tradeoffs.rate_distortion(evidence),
             tradeoffs.objectives(evidence),
+            evidence.forecast
+            and foresight(evidence.forecast, evidence.scouts, evidence.results.rows),
             courses.curves(evidence),
             courses.every_trial(evidence),
             *drawings,

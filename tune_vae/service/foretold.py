@@ -5,7 +5,7 @@ from tune_vae.science.elbo import beta_to_norm
 from tune_vae.spec import components
 from tune_vae.spec.trial import TrialConfig
 
-__all__ = ["dead_beyond", "foretold", "passed_over", "the_limit"]
+__all__ = ["dead_beyond", "foretold", "may_live", "passed_over", "the_limit"]
 
 
 def dead_beyond(
@@ -14,22 +14,26 @@ def dead_beyond(
     """The beta_norm beyond which such a configuration is foretold dead, whatever its own.
 
     Arguments:
-        config: A configuration. One whose latents are paid for, whose prior learns, or that is
-            told the label may live beyond the point, so that nothing is foretold of it.
+        config: A configuration; nothing is foretold of one that `may_live`.
         points: Of the data; None if they are not known.
         factor: See `Limits.foretold`.
 
     Returns:
         None if nothing is foretold.
     """
-    paid = config.free_bits or config.free_bits_total or config.kl_target
-    if not (points and factor) or paid or config.classes or set(config.prior) != {"standard"}:
+    if not (points and factor) or may_live(config):
         return None
     sigma = components.build("sigma", config.sigma) if config.sigma else None
     beta = points.beta(components.build("likelihood", config.likelihood), sigma)
     if beta is None:
         return None
     return factor * beta_to_norm(beta, values=config.values, latents=config.latent_dim)
+
+
+def may_live(config: TrialConfig) -> bool:
+    """Whether latents may live beyond every point: paid for, with a learned prior, or a label."""
+    paid = config.free_bits or config.free_bits_total or config.kl_target
+    return bool(paid or config.classes or set(config.prior) != {"standard"})
 
 
 def foretold(config: TrialConfig, points: CollapsePoints | None, *, factor: float) -> str:

@@ -1,22 +1,24 @@
 """What the spectrum of a study's data says of its space, before anything is trained."""
 
+import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 from tune_vae.science.collapse_point import CollapsePoints
+from tune_vae.science.critical_beta import CriticalBeta
 from tune_vae.science.elbo import beta_from_norm, beta_to_norm
 from tune_vae.science.forecast import LinearForecast, Outlook
 from tune_vae.science.likelihoods.gaussian import Gaussian
 from tune_vae.science.sigmas.fixed import Fixed
 from tune_vae.science.spectrum import Spectrum
-from tune_vae.service.foretold import dead_beyond
+from tune_vae.service.foretold import dead_beyond, may_live
 from tune_vae.spec import components
 from tune_vae.spec.space import Auto, Choice, Node, Range
 from tune_vae.spec.trial import TrialConfig
 
-__all__ = ["DecoderForecast", "StudyForecast", "proposal"]
+__all__ = ["DecoderForecast", "StudyForecast", "critical_key", "merged", "proposal"]
 
 LEAST = 0.1
 """Proposed bounds begin at this share of the β at which a fitted scale is calibrated, and where
@@ -38,6 +40,9 @@ class DecoderForecast:
         decoder: As in `gaussian·optimal`; with the scale if that is fixed.
         config: A configuration with it.
         collapse: The beta_norm from which on its latents are dead; None if not known.
+        upper: Whether that is a bound only, below which nothing is proposed: of counts, whose
+            trainings fell silent at a third of it.
+        why: Why it is not known, in a clause; empty if nobody can say.
         linear: What a linear model does along β; None if the likelihood is no Gaussian.
         sigma: Its scale if that is fixed; None for one that is fitted.
     """
@@ -47,11 +52,13 @@ class DecoderForecast:
     collapse: float | None
     linear: LinearForecast | None
     sigma: float | None
+    upper: bool = False
+    why: str = ""
 
     @property
     def bounds(self) -> tuple[float, float] | None:
         """Proposed bounds of beta_norm, not rounded; None without a collapse point."""
-        if self.collapse is None:
+        if self.collapse is None or self.upper:
             return None
         calibrated = self.norm(1.0)
         if self.linear and self.sigma:
@@ -110,22 +117,24 @@ class StudyForecast:
         points: CollapsePoints | None,
         spectrum: Spectrum,
         edge: float,
+        critical: Mapping[str, CriticalBeta] | None = None,
     ) -> "StudyForecast":
         """From a configuration of each kind of model, and what is known of the data.
 
         Arguments:
             edge: See `LinearForecast`.
+            critical: By decoder, what `critical_beta` says where there is no collapse point.
         """
         found: dict[tuple[str, int], DecoderForecast] = {}
         for config in configs:
-            one = _of_decoder(config, points, spectrum, edge)
+            one = _of_decoder(config, points, spectrum, edge, critical or {})
             found.setdefault((one.decoder, config.latent_dim), one)
         return cls(study, space, spectrum, tuple(found.values()))
 
     @property
     def unknown(self) -> list[str]:
-        """Decoders of which nothing is forecast."""
-        names = (one.decoder for one in self.decoders if one.collapse is None)
+        """Decoders of which no bounds can be proposed."""
+        names = (one.decoder for one in self.decoders if one.bounds is None)
         return list(dict.fromkeys(names))
 
     @property
@@ -177,10 +186,17 @@ class StudyForecast:
                 f"{number} directions hold {WORTH:.0%} of the variance: so many latents are "
                 "enough for a linear model, and fewer for a deeper one."
             )
+        for one in {one.decoder: one for one in self.decoders if one.upper}.values():
+            yield (
+                f"Above its critical beta {one.decoder} has no latents that grow; trainings have "
+                "fallen silent from a third of it on, so that no bounds follow."
+            )
+        for reason, names in self._without().items():
+            yield f"Nothing is known of {', '.join(names)} before training: {reason}."
         if self.unknown:
             yield (
-                f"Nothing is known of {', '.join(self.unknown)} before training: no theory holds "
-                "there."
+                "`tune-vae scout` sees the whole curve of such a decoder in one training, and "
+                "proposes bounds."
             )
         if self.curves and self.spectrum.rows <= self.spectrum.values:
             yield (
@@ -193,6 +209,14 @@ class StudyForecast:
                 "error for more nats: how near trainings come is measured in the README."
             )
 
+    def _without(self) -> dict[str, list[str]]:
+        """Decoders of which nothing is known, by the reason."""
+        found: dict[str, list[str]] = {}
+        for one in {one.decoder: one for one in self.decoders}.values():
+            if one.collapse is None:
+                found.setdefault(one.why or "no theory holds there", []).append(one.decoder)
+        return found
+
     @property
     def curves(self) -> dict[int, DecoderForecast]:
         """By latent size, a decoder with a linear model; of one size all have the same curve."""
@@ -201,17 +225,32 @@ class StudyForecast:
 
 def proposal(decoders: Sequence[DecoderForecast]) -> tuple[float, float] | None:
     """Bounds that hold all that are proposed for some decoders, with two digits."""
-    bounds = [one.bounds for one in decoders if one.bounds]
-    if not bounds:
+    return merged([one.bounds for one in decoders])
+
+
+def merged(bounds: Sequence[tuple[float, float] | None]) -> tuple[float, float] | None:
+    """Bounds that hold all that there are, with two digits; None if there are none."""
+    known = [one for one in bounds if one]
+    if not known:
         return None
-    low, high = min(low for low, _ in bounds), max(high for _, high in bounds)
+    low, high = min(low for low, _ in known), max(high for _, high in known)
     return float(f"{low:.1e}"), float(f"{high:.1e}")
 
 
 def _of_decoder(
-    config: TrialConfig, points: CollapsePoints | None, spectrum: Spectrum, edge: float
+    config: TrialConfig,
+    points: CollapsePoints | None,
+    spectrum: Spectrum,
+    edge: float,
+    critical: Mapping[str, CriticalBeta],
 ) -> DecoderForecast:
-    collapse = dead_beyond(config, points, factor=1.0)
+    collapse, why = dead_beyond(config, points, factor=1.0), ""
+    known = critical.get(critical_key(config))
+    if known and collapse is None:
+        why = known.why
+        if known.beta:
+            sizes = {"values": config.values, "latents": config.latent_dim}
+            collapse = beta_to_norm(known.beta, **sizes)
     likelihood = components.build("likelihood", config.likelihood)
     sigma = components.build("sigma", config.sigma) if config.sigma else None
     fixed = sigma.sigma if isinstance(sigma, Fixed) else None
@@ -225,7 +264,14 @@ def _of_decoder(
         collapse=collapse,
         linear=linear,
         sigma=fixed,
+        upper=collapse is not None and config.levels is None,
+        why=why,
     )
+
+
+def critical_key(config: TrialConfig) -> str:
+    """What a critical β depends on beside the data; empty if latents need not be paid for."""
+    return "" if may_live(config) else json.dumps([config.likelihood, config.sigma])
 
 
 def _above(node: Node, limit: float) -> float:

@@ -21,6 +21,7 @@ from tune_vae.terminal.note import note
 from tune_vae.terminal.one_trial import show_exported, show_trained, training
 from tune_vae.terminal.outcome import report_text, show_results, show_written
 from tune_vae.terminal.plain import PlainView
+from tune_vae.terminal.scout import show_scouts
 from tune_vae.terminal.serving import show_served
 from tune_vae.terminal.standing import show_status
 
@@ -37,6 +38,7 @@ __all__ = [
     "show_exported",
     "show_forecast",
     "show_results",
+    "show_scouts",
     "show_served",
     "show_status",
     "show_trained",
