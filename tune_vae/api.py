@@ -92,6 +92,8 @@ __all__ = [
 
 TRIED_AT_ONCE = 2
 """Examples that a model is tried with; a batch norm cannot be trained on one."""
+SMALL = 10**7
+"""Parameters of a model that is tried out for real, in much less than a second."""
 GENERATIONS = 5
 """With `pack: auto`, at most one part in so many of a study's trials is under way at a time, so
 that the sampler learns from most of them before it chooses the others."""
@@ -940,8 +942,7 @@ def _unpackable(spec: StudySpec, models: Sequence[TrialConfig]) -> list[Problem]
         return []
     found = []
     for config in models:
-        parts = (config.network, config.likelihood, config.sigma or "", config.prior)
-        own = [name for name, _ in map(components.split, parts) if ":" in name]
+        own = _own(config)
         reason = obstacle(build_vae(config.member(), config.shape)) if own else ""
         if reason:
             found.append(
@@ -952,6 +953,12 @@ def _unpackable(spec: StudySpec, models: Sequence[TrialConfig]) -> list[Problem]
                 )
             )
     return list(dict.fromkeys(found))
+
+
+def _own(config: TrialConfig) -> list[str]:
+    """Import paths of the parts of a model that are the user's own."""
+    parts = (config.network, config.likelihood, config.sigma or "", config.prior)
+    return [name for name, _ in map(components.split, parts) if ":" in name]
 
 
 class _Given:
@@ -1003,7 +1010,12 @@ def _models(spec: StudySpec, data: Splits) -> list[TrialConfig]:
 def _size(config: TrialConfig) -> tuple[int, int]:
     """Parameters of a model, and bytes of its weights, optimiser and activations."""
     try:
-        return _size_on(config, "meta")
+        with torch.device("meta"):
+            vae = build_vae(config.member(), config.shape)
+        # To run without memory as well, torch imports its compiler, which takes two seconds. Code
+        # of the user's own may end the process when it runs for real.
+        small = sum(p.numel() for p in vae.parameters()) < SMALL and not _own(config)
+        return _size_on(config, "cpu" if small else "meta")
     except Exception:  # noqa: BLE001
         # Code of the user's own may look at values, which tensors without memory do not have.
         return _size_on(config, "cpu")

@@ -1,5 +1,6 @@
 """What the command line does, as functions; whatever needs Ray is tested in integration."""
 
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -415,3 +416,17 @@ def test_scout_without_anything_to_scout_says_what_there_is() -> None:
         api.scout(study(search=AUTO))
     with pytest.raises(StudyError, match="has no likelihood `laplace`; it has gaussian"):
         api.scout(study(search=AUTO), "laplace")
+
+
+def test_preparing_a_study_of_small_models_imports_no_compiler() -> None:
+    """Two seconds that each search would begin with."""
+    digits = Path(__file__).parents[2] / "studies" / "digits.yaml"
+    program = (
+        "import sys; from pathlib import Path; from tune_vae import api\n"
+        "from tune_vae.spec.study import StudySpec\n"
+        f"api._prepared(StudySpec.load(Path({str(digits)!r})))\n"
+        "assert 'optuna' in sys.modules\n"
+        "found = {'torch._dynamo', 'sympy', 'mlflow', 'ray', 'matplotlib'} & set(sys.modules)\n"
+        "assert not found, found"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)

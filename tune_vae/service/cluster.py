@@ -133,6 +133,8 @@ def _search(
 ) -> Snapshot:
     """As `search`, until all is done, or it is interrupted, or the desk dies."""
     with _ray(spec, verbose=verbose) as scratch:
+        # Ray 2.60 would abort the process by its own handler of SIGTERM.
+        signals.hold()
         resources, slots = _resources(spec)
         here = NodeAffinitySchedulingStrategy(
             ray.get_runtime_context().get_node_id(),

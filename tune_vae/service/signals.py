@@ -3,6 +3,7 @@
 import os
 import signal
 from types import FrameType
+from typing import Any
 
 from tune_vae.errors import TuneVaeError
 
@@ -22,10 +23,14 @@ class Signals:
         self.stop = False
 
     def __enter__(self) -> "Signals":
-        self._before = {
+        self._before = self.hold()
+        return self
+
+    def hold(self) -> dict[int, Any]:
+        """Take them back from a library that took them; returns who had them."""
+        return {
             number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)
         }
-        return self
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
