@@ -551,7 +551,7 @@ def results(spec: StudySpec, *, reports: bool = True) -> StudyResults:
     found = read_study(spec, reports=reports)
     if found is None:
         raise StudyError(
-            f"study `{spec.name}` has not begun: run `tune-vae search {spec.file}` first"
+            f"study `{spec.name}` has not begun: run `tune-vae search {spec.operand}` first"
         )
     rows, foretold = found
     return StudyResults.of(spec, rows, foretold=foretold)

@@ -139,7 +139,8 @@ def assert_all_is_there_once(server: Server) -> None:
     experiment = client.get_experiment_by_name("small")
     assert experiment is not None
     runs = client.search_runs([experiment.experiment_id], "tags.`tune_vae.kind` = 'trial'")
-    assert sorted(int(run.data.tags["tune_vae.trial"]) for run in runs) == list(range(TRIALS))
+    # Those that go on with an interrupted trial take numbers as well.
+    assert len({run.data.tags["tune_vae.trial"] for run in runs}) == len(runs) == TRIALS
     for run in runs:
         history = client.get_metric_history(run.info.run_id, "sched/kl_weight")
         assert sorted(metric.step for metric in history) == list(range(1, EPOCHS + 1))

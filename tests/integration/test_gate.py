@@ -15,11 +15,12 @@ import pytest
 import uvicorn
 
 from tests.servers import free_port
+from tests.trials import study
 from tests.unit.training.test_checkpoint import checkpoint
 from tune_vae.errors import StorageError
 from tune_vae.service import serve
 from tune_vae.service.gate import Gate, application
-from tune_vae.spec.study import VARIABLES
+from tune_vae.spec.study import SERVER, VARIABLES, StudySpec
 from tune_vae.training.checkpoint import CheckpointStore, try_out
 from tune_vae.training.served import TOKEN, request
 
@@ -126,7 +127,7 @@ def test_nothing_outside_the_folder_is_read_or_written(tmp_path: Path) -> None:
 def test_machine_that_joins_gets_the_stores_but_those_it_names_itself(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in (*VARIABLES.values(), "MLFLOW_TRACKING_TOKEN"):
+    for name in (*VARIABLES.values(), SERVER, "MLFLOW_TRACKING_TOKEN"):
         # So that it is as before afterwards.
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
@@ -137,6 +138,9 @@ def test_machine_that_joins_gets_the_stores_but_those_it_names_itself(
     assert os.environ["TUNE_VAE_LEDGER"] == "postgresql+psycopg://me:pw@127.0.0.1:1/db"
     assert os.environ["TUNE_VAE_TRACKING"] == "http://other"
     assert os.environ["MLFLOW_TRACKING_TOKEN"] == WORD
+    file = tmp_path / "study.yaml"
+    file.write_text(study().text)
+    assert StudySpec.load(file).operand == f"{file} --server {address}"
 
 
 def test_machine_with_another_token_is_told_where_the_right_one_is(

@@ -113,7 +113,7 @@ def search(
             )
     if signals.stop:
         seeds = f" --top {spec.budget.finalists} --seeds {spec.budget.seeds}"
-        again = f"confirm {spec.file}{seeds}" if confirm else f"search {spec.file}"
+        again = f"confirm {spec.operand}{seeds}" if confirm else f"search {spec.operand}"
         raise Interrupted(f"interrupted; everything is saved. Go on with: tune-vae {again}")
     return final
 
@@ -261,7 +261,7 @@ def _ray(spec: StudySpec, *, verbose: bool) -> Iterator[Path]:
     scratch = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir=_temporary()))
     try:
         _start_ray(spec, scratch, verbose=verbose)
-        with _watching_the_node(f"tune-vae search {spec.file}"):
+        with _watching_the_node(f"tune-vae search {spec.operand}"):
             yield scratch
     finally:
         ray.shutdown()

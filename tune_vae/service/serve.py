@@ -24,7 +24,7 @@ from pathlib import Path
 from tune_vae.errors import StorageError
 from tune_vae.service import databases
 from tune_vae.service.gate import Gate
-from tune_vae.spec.study import VARIABLES
+from tune_vae.spec.study import SERVER, VARIABLES
 from tune_vae.training.served import TOKEN, request
 
 __all__ = ["PORT", "Served", "join", "serve"]
@@ -130,6 +130,7 @@ def join(server: str) -> None:
             f"no `tune-vae serve` answers at {address}: {reason}. Check the name, the port and "
             "that it runs there with `--host`."
         ) from None
+    os.environ[SERVER] = server
     host = address.rpartition(":")[0]
     for key, place in stores.items():
         place = place.replace("{server}", address).replace("{host}", host)

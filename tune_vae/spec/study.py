@@ -29,6 +29,7 @@ from tune_vae.spec.space import Auto, Node, Range, Suggest
 __all__ = [
     "AUTO",
     "GRAPH_KNOBS",
+    "SERVER",
     "VARIABLES",
     "Budget",
     "RayOptions",
@@ -153,6 +154,8 @@ class Storage(_Section):
 
 VARIABLES = {name: f"TUNE_VAE_{name.upper()}" for name in Storage.model_fields}
 """Environment variables by key of `storage`."""
+SERVER = "TUNE_VAE_SERVER"
+"""The one that names a server of all stores."""
 
 
 def is_url(place: str) -> bool:
@@ -234,6 +237,7 @@ class StudySpec:
         bounds: What `beta_norm: auto` came to; None if the file does not say so, or before.
         folder: Where the file lies, and beside it the modules that its import paths name; empty
             for a study that is no file.
+        server: Of a `tune-vae serve`, where its stores are; empty if they are named otherwise.
 
     Example:
         >>> spec = StudySpec.parse('''
@@ -263,6 +267,12 @@ class StudySpec:
     conditional: bool = False
     bounds: tuple[float, float] | None = None
     folder: str = field(default="", compare=False)
+    server: str = field(default="", compare=False)
+
+    @property
+    def operand(self) -> str:
+        """What a command is given to find this study: its file, and the server if there is one."""
+        return f"{self.file} --server {self.server}" if self.server else self.file
 
     @property
     def file(self) -> str:
@@ -291,7 +301,8 @@ class StudySpec:
         """
         source, folder = read(Path(file)), Path(file).absolute().parent
         components.imports_from(folder)
-        return replace(_Parser(source).study(), folder=str(folder))
+        server = os.environ.get(SERVER, "")
+        return replace(_Parser(source).study(), folder=str(folder), server=server)
 
     @classmethod
     def parse(cls, text: str) -> "StudySpec":

@@ -90,4 +90,4 @@ def show_status(out: Console, results: "StudyResults", spec: "StudySpec") -> Non
     if results.repeats:
         out.print(certainty(results))
     if len(results.ended) < results.planned and not results.stalled:
-        out.print(f"[dim]go on with it: tune-vae search {escape(spec.file)}[/]")
+        out.print(f"[dim]go on with it: tune-vae search {escape(spec.operand)}[/]")

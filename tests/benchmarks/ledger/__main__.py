@@ -160,22 +160,30 @@ def medians(spec: StudySpec) -> dict[str, float]:
     return {step: statistics.median(run[step] for run in runs) for step in runs[0]}
 
 
-def status_seconds(spec: StudySpec, folder: Path) -> tuple[float, float]:
-    """Wall time of `tune-vae status`, and that of its work when all is imported."""
+def status_seconds(spec: StudySpec, folder: Path) -> dict[str, float]:
+    """What `tune-vae status` takes, and its work once all is imported."""
     file = folder / "study.yaml"
     file.write_text(spec.text)
-    begin = time.perf_counter()
+    begin, before = time.perf_counter(), os.times()
     done = subprocess.run(
         [COMMAND, "status", file],
         env=os.environ | {"TUNE_VAE_LEDGER": spec.storage.ledger},
         capture_output=True,
         text=True,
     )
-    whole = time.perf_counter() - begin
+    whole, after = time.perf_counter() - begin, os.times()
     assert done.returncode == 0, done.stdout + done.stderr
-    begin = time.perf_counter()
+    begin, cpu = time.perf_counter(), time.process_time()
     show_status(Console(quiet=True), api.results(spec, reports=False), spec)
-    return whole, time.perf_counter() - begin
+    return {
+        "status, the whole command": whole,
+        "the same, its CPU": after.children_user
+        + after.children_system
+        - before.children_user
+        - before.children_system,
+        "status, once all is imported": time.perf_counter() - begin,
+        "the same, CPU of this process": time.process_time() - cpu,
+    }
 
 
 def measure(name: str, ledger: str, folder: Path, counts: Sequence[int]) -> None:
@@ -189,8 +197,7 @@ def measure(name: str, ledger: str, folder: Path, counts: Sequence[int]) -> None
         fill(spec, count)
         print(f"  filled to {count:,} in {time.perf_counter() - begin:.0f} s", flush=True)
         found.append(medians(spec))
-        whole, work = status_seconds(spec, folder)
-        found[-1] |= {"status, the whole command": whole, "status, once all is imported": work}
+        found[-1] |= status_seconds(spec, folder)
     print("| ms | " + " | ".join(f"{count:,}" for count in counts) + " | ratio |")
     print("|---|" + "--:|" * (len(counts) + 1))
     for step in found[0]:
