@@ -183,7 +183,7 @@ def test_page_of_a_trial_has_its_verdict_and_how_to_train_it_again(
     page: "Page", shown: Shown
 ) -> None:
     page.goto(run_page(shown, shown.runs[shown.finished]))
-    see(page, "tune-vae train", "digits", "beta_norm", f"{shown.finished:03d}-best")
+    see(page, "tune-vae train", "digits", "beta_norm", f"{shown.finished:03d}-")
 
 
 def test_page_of_a_trial_shows_its_drawings_by_step(page: "Page", shown: Shown) -> None:
