@@ -37,6 +37,7 @@ __all__ = ["empty_ledger", "empty_mlflow"]
 pytestmark = [pytest.mark.browser, MLFLOW_WARNINGS]
 
 TRIALS, EPOCHS = 4, 8
+TRAINING = "workflowType=machine_learning"
 
 
 @dataclass(frozen=True)
@@ -47,12 +48,14 @@ class Shown:
         link: What `tune-vae ui` printed.
         experiment: Its id.
         runs: Ids of the trials' runs, by number.
+        finished: A trial that ran all its epochs.
         study_run: Id of the study's own run.
     """
 
     link: str
     experiment: str
     runs: dict[int, str]
+    finished: int
     study_run: str
     client: "MlflowClient"
 
@@ -105,15 +108,13 @@ def shown(
     assert experiment is not None
     runs = client.search_runs([experiment.experiment_id])
     (study_run,) = [run for run in runs if run.data.tags["tune_vae.kind"] == "study"]
+    of = {int(run.data.tags["tune_vae.trial"]): run for run in runs if run is not study_run}
     with window.served(Path(spec.file)) as link:
         yield Shown(
             link=link,
             experiment=experiment.experiment_id,
-            runs={
-                int(run.data.tags["tune_vae.trial"]): run.info.run_id
-                for run in runs
-                if run is not study_run
-            },
+            runs={trial: run.info.run_id for trial, run in of.items()},
+            finished=max(t for t, run in of.items() if run.data.tags["state"] == "complete"),
             study_run=study_run.info.run_id,
             client=client,
         )
@@ -173,20 +174,20 @@ def test_view_of_repeats_is_there_when_there_are_none(page: "Page", shown: Shown
     see(page, "5 Finalists with other seeds")
 
 
-def run_page(shown: Shown, trial: int, tab: str = "") -> str:
-    place = f"experiments/{shown.experiment}/runs/{shown.runs[trial]}{tab}"
-    return f"{shown.server}/#/{place}?workflowType=machine_learning"
+def run_page(shown: Shown, run: str, tab: str = "") -> str:
+    place = f"experiments/{shown.experiment}/runs/{run}{tab}"
+    return f"{shown.server}/#/{place}?{TRAINING}"
 
 
 def test_page_of_a_trial_has_its_verdict_and_how_to_train_it_again(
     page: "Page", shown: Shown
 ) -> None:
-    page.goto(run_page(shown, 0))
-    see(page, "tune-vae train", "digits", "beta_norm", "000-")
+    page.goto(run_page(shown, shown.runs[shown.finished]))
+    see(page, "tune-vae train", "digits", "beta_norm", f"{shown.finished:03d}-")
 
 
 def test_page_of_a_trial_shows_its_drawings_by_step(page: "Page", shown: Shown) -> None:
-    page.goto(run_page(shown, 0, "/model-metrics"))
+    page.goto(run_page(shown, shown.runs[shown.finished], "/model-metrics"))
     see(page, "drawn/reconstructions", "drawn/traversals")
     for key in ("reconstructions", "samples", "traversals"):
         drawn(page, key, 0)
@@ -202,14 +203,12 @@ def test_page_of_a_trial_shows_its_drawings_by_step(page: "Page", shown: Shown) 
 def test_models_page_lists_the_best_checkpoints_with_their_scores(
     page: "Page", shown: Shown
 ) -> None:
-    page.goto(f"{shown.server}/#/experiments/{shown.experiment}/models")
-    see(page, "000-best", "Ready", "score/bits_per_dim", "digits")
+    page.goto(f"{shown.server}/#/experiments/{shown.experiment}/models?{TRAINING}")
+    see(page, f"{shown.finished:03d}-best", "Ready", "val/bits_per_dim", f"digits (#{DIGEST})")
 
 
 def test_report_is_shown_inside_mlflow(page: "Page", shown: Shown) -> None:
-    page.goto(
-        run_page(shown, 0).replace(shown.runs[0], f"{shown.study_run}/artifacts/report/index.html")
-    )
+    page.goto(run_page(shown, shown.study_run, "/artifacts/report/index.html"))
     frame = page.frame_locator("iframe").first
     frame.get_by_text("Why each trial ended").first.wait_for()
     frame.locator("img").first.wait_for()
