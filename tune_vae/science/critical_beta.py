@@ -27,8 +27,6 @@ __all__ = ["CriticalBeta", "critical_beta"]
 SILENT = 0.5
 """Of the variance of the data, the share that may lie in values whose best constant mean is an
 end of the range: there a sigmoid has no slope, and no latent can begin to move them."""
-NEAR_END = 1e-3
-"""So near to 0 or 1 a mean counts as being there."""
 STEPS = 20
 """Of Newton's method, at most, towards the best constant."""
 NEAR = 1e-3
@@ -112,7 +110,7 @@ def critical_beta(x_nCHW: Tensor, likelihood: Likelihood, sigma: Sigma | None) -
     if isinstance(likelihood, Poisson | NegativeBinomial):
         return _of_counts(x_nN, likelihood, sigma)
     assert isinstance(likelihood, DiscretizedGaussian | DiscretizedLogistic)
-    # What is always the same can tell nothing, and would be met ever more exactly.
+    # What is always the same can tell nothing, and its best mean may have no end.
     return _of_levels(x_nN[:, (x_nN != x_nN[0]).any(0)], likelihood, sigma)
 
 
@@ -172,8 +170,6 @@ def _of_levels(
             f"for {silent:.0%} of the variance of the data the best constant mean is black or "
             "white, where a sigmoid has no slope",
         )
-    if not inside.any():
-        return CriticalBeta(None, "nothing")
     scaled_nN = score_nN[:, inside] / information_N[inside].sqrt()
     return CriticalBeta(largest_eigenvalue(scaled_nN).item())
 
@@ -192,9 +188,12 @@ def _of_counts(
     def log_prob(log_mean_nN: Tensor, log_sigma: Tensor) -> Tensor:
         return likelihood.log_prob(x_nN, log_mean_nN[:, None], log_sigma)
 
+    def log_mean_nN() -> Tensor:
+        log_mean = output_N.log_softmax(0) + library_n1.log() if observed else output_N
+        return log_mean.expand_as(x_nN)
+
     def around() -> tuple[Tensor, Solve]:
-        log_mean_nN = output_N.log_softmax(0) + library_n1.log() if observed else output_N
-        score_nN, curvature_nN = _derivatives(log_prob, log_mean_nN.expand_as(x_nN), log_sigma)
+        score_nN, curvature_nN = _derivatives(log_prob, log_mean_nN(), log_sigma)
         if observed:
             return _of_shares(score_nN, curvature_nN.mean(0), output_N.softmax(0))
         information_N = curvature_nN.mean(0)
@@ -205,10 +204,7 @@ def _of_counts(
         before = output_N, log_sigma
         output_N = output_N + solve(score_nN.mean(0, keepdim=True))[0].clamp(-1, 1)
         if not isinstance(sigma, Fixed):
-            log_mean_nN = output_N.log_softmax(0) + library_n1.log() if observed else output_N
-            log_sigma = _next_scale(
-                lambda one, at=log_mean_nN: log_prob(at.expand_as(x_nN), one).mean(0), log_sigma
-            )
+            log_sigma = _next_scale(lambda one: log_prob(log_mean_nN(), one).mean(0), log_sigma)
         if _arrived(before, (output_N, log_sigma)):
             break
     score_nN, solve = around()
@@ -227,8 +223,9 @@ def _of_shares(score_nN: Tensor, curvature_N: Tensor, share_N: Tensor) -> tuple[
     """
     surplus = score_nN.sum(1).mean()
     basis_N3 = torch.stack([curvature_N, share_N, torch.ones_like(share_N)], dim=1)
-    core_33 = torch.diag(torch.stack([0 * surplus, curvature_N.sum() - surplus, 1 + 0 * surplus]))
+    core_33 = share_N.new_zeros(3, 3)
     core_33[0, 1] = core_33[1, 0] = -1.0
+    core_33[1, 1], core_33[2, 2] = curvature_N.sum() - surplus, 1.0
     diagonal_N = curvature_N + surplus * share_N
     scaled_N3 = basis_N3 / diagonal_N[:, None]
     small_33 = torch.linalg.inv(core_33) + basis_N3.T @ scaled_N3
