@@ -44,8 +44,8 @@ NETWORKS: dict[str, dict[str, Network]] = {
     "digits": {"mlp": Mlp(hidden=(128,)), "conv": Conv(channels=(16, 32))},
     "fashion": {"mlp": Mlp(hidden=(256,)), "conv": Conv(channels=(8, 16))},
 }
-LATENTS, EPOCHS = {"digits": 8, "fashion": 20}, {"digits": 50, "fashion": 16}
-IMAGES = 5000
+LATENTS, EPOCHS = {"digits": 8, "fashion": 20}, {"digits": 40, "fashion": 10}
+IMAGES = 4000
 """Of Fashion-MNIST, and 1,000 to validate."""
 
 Row = dict[str, Any]

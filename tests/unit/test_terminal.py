@@ -1,6 +1,7 @@
 """What a person sees: live view, plain lines, tables and errors."""
 
 import io
+import math
 import re
 import time
 from collections.abc import Callable, Mapping
@@ -36,11 +37,13 @@ from tune_vae.science.spectrum import Spectrum
 from tune_vae.service.desk import Snapshot
 from tune_vae.service.export import Exported
 from tune_vae.service.results import StudyResults
+from tune_vae.service.scouted import Scouted
 from tune_vae.service.stores import StoreReport
 from tune_vae.service.study_forecast import StudyForecast
 from tune_vae.spec.space import Range
 from tune_vae.spec.study import Storage
 from tune_vae.terminal.gpus import Gpus
+from tune_vae.training.scout import Sighting
 
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 COLOURS = re.compile(r"\x1b\[[0-9;]*(3[0-7]|9[0-7]|38;[0-9;]+)m")
@@ -956,3 +959,27 @@ class TestForecast:
         assert facts["warning"].startswith("beta_norm is 0.001 … 1000 (log), of which ")
         less = replace(self.found(), space=Range(1e-3, 1.0, log=True))
         assert "warning" not in facts_of(checked(digits, forecast=less))
+
+
+class TestScout:
+    def test_curve_and_what_it_proposes_are_shown(self) -> None:
+        out = console(120)
+        curve = tuple(
+            Sighting(0.16 * 10**i, rate, 20.0, 0.04, math.nan, bits)
+            for i, (rate, bits) in enumerate([(20, 2.6), (8, 2.4), (1, 2.5), (0.01, 2.6)])
+        )
+        config = trial_config(likelihood={"laplace": {}})
+        lively, lost, dead = (
+            Scouted(config, "digest", part, 7.0) for part in (curve, (), curve[3:])
+        )
+        terminal.show_scouts(out, [lively, lost, dead], Path("forecast.png"))
+        shown = [line.rstrip() for line in lines(out)]
+        assert "laplace·optimal, 4 latents: one training for all beta, 7 s" in shown
+        assert any(re.match(r" +0.1 +8.00 +0.04 +\S+ +2.4", line) for line in shown)
+        told = " ".join(shown)
+        assert "Fewest calibrated bits per dim at beta_norm 0.1, with 8.0 nats" in told
+        assert "carry nothing from beta_norm 3.2 on" in told
+        assert "`beta_norm: {log_uniform: [1.0e-02, 1.6e+00]}`" in told
+        assert "Its loss was lost" in told
+        assert "nothing is proposed" in told
+        assert shown[-1] == "  chart       forecast.png"

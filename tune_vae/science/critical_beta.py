@@ -27,15 +27,10 @@ __all__ = ["CriticalBeta", "critical_beta"]
 SILENT = 0.5
 """Of the variance of the data, the share that may lie in values whose best constant mean is an
 end of the range: there a sigmoid has no slope, and no latent can begin to move them."""
-NEAR_END = 1e-3
-"""So near to 0 or 1 a mean counts as being there."""
 STEPS = 20
 """Of Newton's method, at most, towards the best constant."""
 NEAR = 1e-3
 """Steps end when none is longer, in units of the data or of a logarithm."""
-
-Solve = Callable[[Tensor], Tensor]
-"""From rows r to H⁻¹ r."""
 
 _SCALES: dict[type[Likelihood], tuple[type[Sigma], ...]] = {
     DiscretizedGaussian: (Fixed, Shared, Optimal),
@@ -79,10 +74,12 @@ def critical_beta(x_nCHW: Tensor, likelihood: Likelihood, sigma: Sigma | None) -
 
     $$ s_{ij} = \frac{x_{ij} - \ell_i \pi_j}{1 + \sigma^2 \ell_i \pi_j} $$
 
-    in terms of $\ln \pi_j$; as the shares add up to 1, those of the output are
-    $t_{ij} = s_{ij} - \pi_j \sum_k s_{ik}$, and H follows from the derivative of the softmax. For
-    a Poisson distribution $\sum_k s_{ik} = 0$ and $D_j = \bar\ell\,\pi_j$, so that C is the
-    covariance of the counts less what their library makes expected.
+    in terms of $\ln \pi_j$. That shares add up to 1 takes nothing from them: so do the counts, so
+    that $\sum_j \pi_j\, s_{ij} / h_{ij} = 0$ for each example with its expected information
+    $h_{ij} = \ell_i \pi_j / (1 + \sigma^2 \ell_i \pi_j)$, and the scores lie along what shares can
+    do. (With the mean information of all examples nearly so.) For a Poisson distribution
+    $D_j = \bar\ell\,\pi_j$, and C is the covariance of the counts less what their library makes
+    expected.
 
     What it does not say: whether a latent that moves far would be worth its rate. Data of a few
     tight clusters, or with examples far from all others, may live above the point. And of fewer
@@ -112,7 +109,7 @@ def critical_beta(x_nCHW: Tensor, likelihood: Likelihood, sigma: Sigma | None) -
     if isinstance(likelihood, Poisson | NegativeBinomial):
         return _of_counts(x_nN, likelihood, sigma)
     assert isinstance(likelihood, DiscretizedGaussian | DiscretizedLogistic)
-    # What is always the same can tell nothing, and would be met ever more exactly.
+    # What is always the same can tell nothing, and its best mean may have no end.
     return _of_levels(x_nN[:, (x_nN != x_nN[0]).any(0)], likelihood, sigma)
 
 
@@ -172,8 +169,6 @@ def _of_levels(
             f"for {silent:.0%} of the variance of the data the best constant mean is black or "
             "white, where a sigmoid has no slope",
         )
-    if not inside.any():
-        return CriticalBeta(None, "nothing")
     scaled_nN = score_nN[:, inside] / information_N[inside].sqrt()
     return CriticalBeta(largest_eigenvalue(scaled_nN).item())
 
@@ -192,52 +187,24 @@ def _of_counts(
     def log_prob(log_mean_nN: Tensor, log_sigma: Tensor) -> Tensor:
         return likelihood.log_prob(x_nN, log_mean_nN[:, None], log_sigma)
 
-    def around() -> tuple[Tensor, Solve]:
-        log_mean_nN = output_N.log_softmax(0) + library_n1.log() if observed else output_N
-        score_nN, curvature_nN = _derivatives(log_prob, log_mean_nN.expand_as(x_nN), log_sigma)
-        if observed:
-            return _of_shares(score_nN, curvature_nN.mean(0), output_N.softmax(0))
-        information_N = curvature_nN.mean(0)
-        return score_nN, lambda right_nN: right_nN / information_N
+    def log_mean_nN() -> Tensor:
+        log_mean = output_N.log_softmax(0) + library_n1.log() if observed else output_N
+        return log_mean.expand_as(x_nN)
+
+    def local() -> tuple[Tensor, Tensor]:
+        score_nN, curvature_nN = _derivatives(log_prob, log_mean_nN(), log_sigma)
+        return score_nN, curvature_nN.mean(0)
 
     for _ in range(STEPS if likelihood.has_scale else 0):
-        score_nN, solve = around()
         before = output_N, log_sigma
-        output_N = output_N + solve(score_nN.mean(0, keepdim=True))[0].clamp(-1, 1)
+        score_nN, information_N = local()
+        output_N = output_N + (score_nN.mean(0) / information_N).clamp(-1, 1)
         if not isinstance(sigma, Fixed):
-            log_mean_nN = output_N.log_softmax(0) + library_n1.log() if observed else output_N
-            log_sigma = _next_scale(
-                lambda one, at=log_mean_nN: log_prob(at.expand_as(x_nN), one).mean(0), log_sigma
-            )
+            log_sigma = _next_scale(lambda one: log_prob(log_mean_nN(), one).mean(0), log_sigma)
         if _arrived(before, (output_N, log_sigma)):
             break
-    score_nN, solve = around()
-    small_nn = score_nN @ solve(score_nN).T / len(score_nN)
-    return CriticalBeta(torch.linalg.eigvalsh(0.5 * (small_nn + small_nn.T))[-1].item())
-
-
-def _of_shares(score_nN: Tensor, curvature_N: Tensor, share_N: Tensor) -> tuple[Tensor, Solve]:
-    r"""From the logarithms of means to the outputs whose softmax shares them out.
-
-    $$ H = \operatorname{diag}(h + c\,\pi) - h \pi^T - \pi h^T
-         + (\textstyle\sum h - c)\,\pi\pi^T $$
-
-    with h the curvature and c the mean of the sum of the scores. To move all outputs alike changes
-    nothing, and no score says so; there 1 1ᵀ makes H invertible, by the identity of Woodbury.
-    """
-    surplus = score_nN.sum(1).mean()
-    basis_N3 = torch.stack([curvature_N, share_N, torch.ones_like(share_N)], dim=1)
-    core_33 = torch.diag(torch.stack([0 * surplus, curvature_N.sum() - surplus, 1 + 0 * surplus]))
-    core_33[0, 1] = core_33[1, 0] = -1.0
-    diagonal_N = curvature_N + surplus * share_N
-    scaled_N3 = basis_N3 / diagonal_N[:, None]
-    small_33 = torch.linalg.inv(core_33) + basis_N3.T @ scaled_N3
-
-    def solve(right_nN: Tensor) -> Tensor:
-        apart_nN = right_nN / diagonal_N
-        return apart_nN - (apart_nN @ basis_N3) @ torch.linalg.solve(small_33, scaled_N3.T)
-
-    return score_nN - share_N * score_nN.sum(1, keepdim=True), solve
+    score_nN, information_N = local()
+    return CriticalBeta(largest_eigenvalue(score_nN / information_N.sqrt()).item())
 
 
 def _arrived(before: tuple[Tensor, Tensor], after: tuple[Tensor, Tensor]) -> bool:

@@ -107,13 +107,13 @@ class _Gate(nn.Module):
         return 2 * (PACE * (self.slope_F * position + self.place_F)).sigmoid()
 
 
-def _features(layer: nn.Module) -> int:
+def _features(layer: Any) -> int:
     return int(layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels)
 
 
 def _hook(gates: _Gates, gate: _Gate) -> Any:
     def scaled(layer: nn.Module, given: tuple[Any, ...], out: Tensor) -> Tensor:
-        gate_F = gate(gates.position)
+        gate_F: Tensor = gate(gates.position)
         if isinstance(layer, nn.Linear):
             return out * gate_F
         return out * gate_F.reshape(-1, *[1] * (out.ndim - 2))

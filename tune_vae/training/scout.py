@@ -30,8 +30,8 @@ VALIDATION, CALIBRATION = 2000, 256
 """Most images that each point is measured with, and that its scales are fitted to."""
 AT_ONCE = 500
 CLIP = 1.0
-"""Largest gradient norm: below that of nearly every batch, so that those of a large β, whose loss is
-β times as large, count no more than others."""
+"""Largest gradient norm: below that of nearly every batch, so that those of a large β, whose loss
+is β times as large, count no more than others."""
 
 
 @dataclass(frozen=True)

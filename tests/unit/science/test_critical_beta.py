@@ -154,6 +154,7 @@ CASES: dict[str, tuple[Likelihood, Sigma | None, LogProb, float | Array]] = {
     "poisson": (Poisson(), None, of_poisson("observed"), 1.0),
     "poisson, no library": (Poisson(library="none"), None, of_poisson("none"), 1.0),
     "negative binomial fixed": (NegativeBinomial(), Fixed(0.4), SHARED, 0.4),
+    "negative binomial too wide": (NegativeBinomial(), Fixed(2.0), SHARED, 2.0),
     "negative binomial shared": (NegativeBinomial(), Shared(), SHARED, 0.4),
     "negative binomial per gene": (NegativeBinomial(), PerGene(), SHARED, np.full(6, 0.4)),
     "negative binomial, no library": (ALONE, Shared(), DEEP, 0.4),

@@ -6,8 +6,9 @@ import pytest
 
 from tests.trials import trial_config
 from tune_vae.science.collapse_point import CollapsePoints
+from tune_vae.science.critical_beta import CriticalBeta
 from tune_vae.science.spectrum import Spectrum
-from tune_vae.service.study_forecast import StudyForecast
+from tune_vae.service.study_forecast import StudyForecast, critical_key
 from tune_vae.spec.space import Auto, Choice, Fixed, Node, Range
 
 # With N 64 and M 4, beta is 16 times beta_norm. The mean variance is 0.125, as of these points.
@@ -101,3 +102,25 @@ def test_words_name_range_proposal_and_what_is_not_known() -> None:
     assert "Nothing is known of laplace·optimal" in told
     assert "only 3 examples for 64 values" in told
     assert "proposed" not in told
+
+
+def test_critical_beta_of_levels_gives_bounds_and_that_of_counts_is_only_told() -> None:
+    form = {"likelihood": {"discretized_gaussian": {"levels": 17}}}
+    counted = {"likelihood": {"poisson": {}}, "sigma": None, "levels": None}
+    refused = {"likelihood": {"categorical": {}}, "sigma": None}
+    betas = (CriticalBeta(8.0), CriticalBeta(8.0), CriticalBeta(None, "of its levels"))
+    keys = (critical_key(trial_config(**one)) for one in (form, counted, refused))
+    known = dict(zip(keys, betas, strict=True))
+    found = forecast(form, counted, refused, critical=known)
+    levels, counts, other = found.decoders
+    assert (levels.collapse, counts.collapse, other.collapse) == (0.5, 0.5, None)
+    assert levels.bounds == pytest.approx((0.1 / 16, 0.25))
+    assert counts.bounds is None
+    assert found.unknown == ["poisson", "categorical"]
+    told = " ".join(found.sentences())
+    assert "Above its critical beta poisson has no latents that grow" in told
+    assert "Nothing is known of categorical before training: of its levels." in told
+    # With a prior that learns, or bits that are free, latents may live beyond it.
+    for change in ({"free_bits": 0.1}, {"prior": {"normal": {}}}):
+        assert critical_key(trial_config(**form, **change)) == ""
+        assert forecast(form | change, critical=known).decoders[0].collapse is None
