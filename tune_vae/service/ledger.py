@@ -204,7 +204,9 @@ class OptunaLedger:
             self._stop_if_all_break()
             rows = self._rows()
             waiting = any(row.state is TrialState.WAITING for row in rows)
-            left = self._spec.budget.trials - len(firsts(rows))
+            left = self._spec.budget.trials - len(rows)
+            if left < size:
+                left = self._spec.budget.trials - len(firsts(rows))
             if not waiting and left <= 0:
                 return [] if self._runs_elsewhere(rows) else None
             first = self._ask({}, size)
@@ -373,13 +375,13 @@ class OptunaLedger:
             taken = self._take_next(fixed)
             if taken is None:
                 return None
-            trial, attrs = taken
+            trial, rows = taken
+            attrs = dict(rows[trial.number].user_attrs)
             config = self._config_of(trial, attrs, foretell=redraws < REDRAWS)
             if config:
                 break
         assert config is not None
-        rows = self._rows()
-        row = rows[trial.number]
+        row = self._storage.get_trial(trial._trial_id)
         graph = graph_of(row)
         if "config" in attrs:
             # What was interrupted for another reason goes on alone: it may have been its fault.
@@ -390,17 +392,20 @@ class OptunaLedger:
         self._live[config.trial] = trial
         return _Asked(config, graph, most, again="config" in attrs)
 
-    def _take_next(self, fixed: dict[str, Any]) -> tuple[optuna.Trial, dict[str, Any]] | None:
-        """A row that waits or a new one, and what was known of it; None if it was one too many."""
-        rows = self._rows()
-        self._study.sampler = self._sampler(_drawn(rows), fixed)
+    def _take_next(self, fixed: dict[str, Any]) -> tuple[optuna.Trial, list[FrozenTrial]] | None:
+        """A row that waits or a new one, among all rows as they were before it was drawn; None if
+        it was one too many.
+        """
+        before = self._rows()
+        self._study.sampler = self._sampler(_drawn(before), fixed)
         with quiet():
             trial = self._study.ask()
         self._lease(trial)
         rows = self._rows()
         row = rows[trial.number]
-        # Another machine may have asked at the same moment, and must not draw the same point.
-        self._study.sampler = self._sampler(_drawn(rows[: trial.number]), fixed)
+        if trial.number > len(before):
+            # Another machine asked at the same moment, and must not draw the same point.
+            self._study.sampler = self._sampler(_drawn(rows[: trial.number]), fixed)
         one_too_many = (
             has_rival(row, rows)
             if "config" in row.user_attrs
@@ -409,7 +414,7 @@ class OptunaLedger:
         if one_too_many:
             self._drop(trial)
             return None
-        return trial, dict(row.user_attrs)
+        return trial, rows
 
     def _config_of(
         self, trial: optuna.Trial, attrs: dict[str, Any], *, foretell: bool
@@ -712,9 +717,10 @@ class OptunaLedger:
         self.beat()
         for study in filter(None, (self._study, self._repeats)):
             self._start_missing_beats(study)
-            for row in study.get_trials(deepcopy=False):
-                if row.state is not TrialState.RUNNING or row._trial_id in self._mine:
-                    continue
+            rows, mine = study.get_trials(deepcopy=False), self._mine
+            running = [row for row in rows if row.state is TrialState.RUNNING]
+            others = [row for row in running if row._trial_id not in mine]
+            for row in others:
                 if is_dead(row.user_attrs.get("owner", "")):
                     self._requeue(study, row, "its process died")
             # On other machines only silence tells; but while the database was away, none of them
@@ -722,7 +728,7 @@ class OptunaLedger:
             if not self.trouble and time.monotonic() > self._back + 2 * HEARTBEAT_SECONDS:
                 with quiet():
                     fail_stale_trials(study)
-            self._mend_lineages(study)
+            self._mend_lineages(study, study.get_trials(deepcopy=False) if others else rows)
 
     def _start_missing_beats(self, study: optuna.Study) -> None:
         """A row whose process died between asking and its first beat would never be stale."""
@@ -754,9 +760,8 @@ class OptunaLedger:
         # Read anew: what was known of the row is from before its end.
         self._succeed(study, self._storage.get_trial(row._trial_id))
 
-    def _mend_lineages(self, study: optuna.Study) -> None:
+    def _mend_lineages(self, study: optuna.Study, rows: list[FrozenTrial]) -> None:
         """Give each interrupted row the successor that its process had no time to add."""
-        rows = study.get_trials(deepcopy=False)
         interrupted = [row for row in rows if is_interrupted(row)]
         if not interrupted:
             return

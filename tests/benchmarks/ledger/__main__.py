@@ -152,12 +152,14 @@ def run_one(ledger: OptunaLedger, spec: StudySpec) -> dict[str, float]:
     }
 
 
-def medians(spec: StudySpec) -> dict[str, float]:
-    """Median seconds of each step, of a search that has been going on for a trial."""
-    ledger = open_ledger(spec)
-    run_one(ledger, spec)
-    runs = [run_one(ledger, spec) for _ in range(TIMES)]
-    return {step: statistics.median(run[step] for run in runs) for step in runs[0]}
+def medians(specs: Sequence[StudySpec]) -> list[dict[str, float]]:
+    """Median seconds of each step, in turns, so that all meet the same load of the machine."""
+    ledgers = [open_ledger(spec) for spec in specs]
+    pairs = list(zip(ledgers, specs, strict=True))
+    # The first reads all rows, as a search does once.
+    runs = [[run_one(*pair) for pair in pairs] for _ in range(1 + TIMES)][1:]
+    columns = list(zip(*runs, strict=True))
+    return [{step: statistics.median(run[step] for run in of) for step in of[0]} for of in columns]
 
 
 def status_seconds(spec: StudySpec, folder: Path) -> dict[str, float]:
@@ -187,17 +189,22 @@ def status_seconds(spec: StudySpec, folder: Path) -> dict[str, float]:
 
 
 def measure(name: str, ledger: str, folder: Path, counts: Sequence[int]) -> None:
-    # Not in its file, which may hold no password.
-    spec = replace(study(**STUDY), storage=Storage(ledger=ledger))
-    open_ledger(spec)
-    found: list[dict[str, float]] = []
     print(f"\n{name}")
-    for count in counts:
+    # The password is not in the file, which may hold none.
+    storage = Storage(ledger=ledger)
+    specs = [replace(study(**STUDY, study=f"of-{count}"), storage=storage) for count in counts]
+    for spec, count in zip(specs, counts, strict=True):
         begin = time.perf_counter()
+        open_ledger(spec)
         fill(spec, count)
-        print(f"  filled to {count:,} in {time.perf_counter() - begin:.0f} s", flush=True)
-        found.append(medians(spec))
-        found[-1] |= status_seconds(spec, folder)
+        print(f"  filled with {count:,} in {time.perf_counter() - begin:.0f} s", flush=True)
+    show(specs, folder, counts)
+
+
+def show(specs: Sequence[StudySpec], folder: Path, counts: Sequence[int]) -> None:
+    found = medians(specs)
+    for one, spec in zip(found, specs, strict=True):
+        one |= status_seconds(spec, folder)
     print("| ms | " + " | ".join(f"{count:,}" for count in counts) + " | ratio |")
     print("|---|" + "--:|" * (len(counts) + 1))
     for step in found[0]:
