@@ -12,6 +12,7 @@ from tune_vae.science.elbo import beta_from_norm, beta_to_norm
 from tune_vae.science.forecast import LinearForecast, Outlook
 from tune_vae.science.likelihoods.gaussian import Gaussian
 from tune_vae.science.sigmas.fixed import Fixed
+from tune_vae.science.sigmas.optimal import Optimal
 from tune_vae.science.spectrum import Spectrum
 from tune_vae.service.foretold import dead_beyond, may_live
 from tune_vae.spec import components
@@ -40,8 +41,9 @@ class DecoderForecast:
         decoder: As in `gaussian·optimal`; with the scale if that is fixed.
         config: A configuration with it.
         collapse: The beta_norm from which on its latents are dead; None if not known.
-        upper: Whether that is a bound only, below which nothing is proposed: of counts, whose
-            trainings fell silent at a third of it.
+        upper: Whether below it nothing is proposed, because trainings have not borne it out: of
+            counts they fell silent at a third of it, and a discretised form with a wide scale
+            may never live.
         why: Why it is not known, in a clause; empty if nobody can say.
         linear: What a linear model does along β; None if the likelihood is no Gaussian.
         sigma: Its scale if that is fixed; None for one that is fitted.
@@ -188,8 +190,8 @@ class StudyForecast:
             )
         for one in {one.decoder: one for one in self.decoders if one.upper}.values():
             yield (
-                f"Above its critical beta {one.decoder} has no latents that grow; trainings have "
-                "fallen silent from a third of it on, so that no bounds follow."
+                f"Above its critical beta {one.decoder} has no latents that grow; trainings fall "
+                "silent also far below it, so that no bounds follow."
             )
         for reason, names in self._without().items():
             yield f"Nothing is known of {', '.join(names)} before training: {reason}."
@@ -244,13 +246,13 @@ def _of_decoder(
     edge: float,
     critical: Mapping[str, CriticalBeta],
 ) -> DecoderForecast:
-    collapse, why = dead_beyond(config, points, factor=1.0), ""
+    collapse, why, upper = dead_beyond(config, points, factor=1.0), "", False
     known = critical.get(critical_key(config))
     if known and collapse is None:
         why = known.why
         if known.beta:
             sizes = {"values": config.values, "latents": config.latent_dim}
-            collapse = beta_to_norm(known.beta, **sizes)
+            collapse, upper = beta_to_norm(known.beta, **sizes), True
     likelihood = components.build("likelihood", config.likelihood)
     sigma = components.build("sigma", config.sigma) if config.sigma else None
     fixed = sigma.sigma if isinstance(sigma, Fixed) else None
@@ -264,7 +266,7 @@ def _of_decoder(
         collapse=collapse,
         linear=linear,
         sigma=fixed,
-        upper=collapse is not None and config.levels is None,
+        upper=upper and not isinstance(sigma, Optimal),
         why=why,
     )
 
