@@ -18,8 +18,8 @@ __all__ = ["BEST", "MOST", "BoundedSampler"]
 MOST = 500
 """Ended trials that are read."""
 BEST = 100
-"""Those of them that are the best of all; the others are the newest. TPE takes the best 25 for good
-with one objective, which are the same as without a bound, and with two a tenth of what it sees."""
+"""Those of them that are the best of all; the others are the newest. With one objective TPE takes
+25 for good, the same as without a bound, and with two a tenth of what it sees."""
 
 
 class BoundedSampler(optuna.samplers.BaseSampler):
