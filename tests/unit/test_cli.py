@@ -16,7 +16,7 @@ from tune_vae.spec.study import StudySpec
 STUDIES = Path(__file__).parents[2] / "studies"
 COMMANDS = [
     *("check", "confirm", "diagnose", "export", "fid", "forecast", "search", "status", "report"),
-    *("scout", "train", "ui"),
+    *("scout", "serve", "train", "ui"),
 ]
 COMMAND = Path(sys.executable).with_name("tune-vae")
 
@@ -87,6 +87,8 @@ def test_help_of_every_command_shows_an_example(command: str, run: Run) -> None:
     assert (code, err) == (0, "")
     if command == "diagnose":
         assert "Example: tune-vae diagnose train.log" in out
+    elif command == "serve":
+        assert "Example: tune-vae serve --host 0.0.0.0" in out
     else:
         assert f"Example: tune-vae {command} studies/digits.yaml" in out
         assert "A study file, such as studies/digits.yaml." in out
@@ -143,6 +145,7 @@ def test_version_is_that_of_the_package(run: Run) -> None:
         (("confirm", "a.yaml", "--seeds", "1"), "Invalid value for '--seeds'"),
         (("confirm", "a.yaml", "--top", "0"), "Invalid value for '--top'"),
         (("ui", "a.yaml", "--port", "0"), "Invalid value for '--port'"),
+        (("serve", "--port", "0"), "Invalid value for '--port'"),
         (("diagnose", "a.log", "--values", "0"), "Invalid value for '--values'"),
         (("diagnose", "a.log", "--reduction", "max"), "'sum', 'mean', 'mixed'"),
         (("diagnose", "a.log"), "cannot read a.log: No such file or directory"),

@@ -257,9 +257,7 @@ def test_nothing_is_written_of_a_trial_that_was_taken_over_before_it_resumed(sta
     assert stage.diary.events == [("report", 0, 3)]
 
 
-def test_worker_that_lost_its_trial_while_it_slept_writes_no_file_of_it(
-    stage: Stage, undisturbed: Stage
-) -> None:
+def test_worker_that_lost_its_trial_while_it_slept_writes_nothing_of_it(stage: Stage) -> None:
     journey = stage.journey(config(0), config(1))
     next(journey)
     files, events = stage.files(0), len(stage.diary.events)
