@@ -35,7 +35,7 @@ Study = Annotated[
 ]
 
 AsJson = Annotated[
-    bool, typer.Option("--json", help="Lines of JSON instead of words; see the README.")
+    bool, typer.Option("--json", help="Lines of JSON instead of words, for programs.")
 ]
 
 
