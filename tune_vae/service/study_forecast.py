@@ -208,7 +208,8 @@ class StudyForecast:
         if self.curves:
             yield (
                 "A deeper network falls silent at the same place, and below it may have less "
-                "error for more nats: how near trainings come stands in tune_vae/science/README.md."
+                "error for more nats: how near trainings come was measured, see "
+                "tune_vae/science/README.md."
             )
 
     def _without(self) -> dict[str, list[str]]:
