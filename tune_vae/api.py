@@ -349,7 +349,7 @@ def scouts_of(spec: StudySpec, data: Splits) -> list[Scouted]:
     return [one for one in seen if one]
 
 
-def _known_rows(spec: StudySpec) -> list[TrialRow]:
+def _known_rows(spec: StudySpec) -> Sequence[TrialRow]:
     """Trials of a study; none if it has not begun or its ledger does not answer."""
     try:
         return StudyResults.of(spec, _rows(spec) or []).rows

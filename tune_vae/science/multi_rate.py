@@ -108,12 +108,13 @@ class _Gate(nn.Module):
 
 
 def _features(layer: nn.Module) -> int:
-    return int(layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels)
+    features: Any = layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels
+    return int(features)
 
 
 def _hook(gates: _Gates, gate: _Gate) -> Any:
     def scaled(layer: nn.Module, given: tuple[Any, ...], out: Tensor) -> Tensor:
-        gate_F = gate(gates.position)
+        gate_F: Tensor = gate(gates.position)
         if isinstance(layer, nn.Linear):
             return out * gate_F
         return out * gate_F.reshape(-1, *[1] * (out.ndim - 2))
