@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from tune_vae.science.likelihoods import Likelihood
+from tune_vae.science.likelihoods import Domain, Likelihood
 from tune_vae.science.likelihoods.discretized_gaussian import DiscretizedGaussian
 from tune_vae.science.likelihoods.discretized_logistic import DiscretizedLogistic
 from tune_vae.science.likelihoods.negative_binomial import NegativeBinomial
@@ -33,8 +33,8 @@ NEAR = 1e-3
 """Steps end when none is longer, in units of the data or of a logarithm."""
 
 _SCALES: dict[type[Likelihood], tuple[type[Sigma], ...]] = {
-    DiscretizedGaussian: (Fixed, Shared, Optimal),
-    DiscretizedLogistic: (Fixed, Shared, Optimal),
+    DiscretizedGaussian: (Fixed, Optimal),
+    DiscretizedLogistic: (Fixed, Optimal),
     NegativeBinomial: (Fixed, Shared, PerGene),
     Poisson: (),
 }
@@ -93,8 +93,8 @@ def critical_beta(x_nCHW: Tensor, likelihood: Likelihood, sigma: Sigma | None) -
     Arguments:
         x_nCHW: At least 2 examples from everywhere in the data: levels in [0, 1], or counts.
         likelihood: Discretised Gaussian or logistic, Poisson or negative binomial.
-        sigma: One scale (`fixed`, `shared`, `optimal`), for counts also `per_gene`; it is fitted
-            together with the constant.
+        sigma: Of levels `fixed` or `optimal`, of counts `fixed`, `shared` or `per_gene`; one that
+            is not stated is fitted together with the constant.
 
     Example:
         >>> x = torch.tensor([[9.0, 1.0], [1.0, 9.0]])
@@ -123,6 +123,8 @@ def _refusal(x_nCHW: Tensor, likelihood: Likelihood, sigma: Sigma | None) -> str
         )
     if sigma and sigma.params_per_value:
         return "its scale moves with the latents"
+    if isinstance(sigma, Shared) and Domain.LEVELS in likelihood.domains:
+        return "a learned scale that begins narrow keeps latents alive beyond its critical beta"
     scales = _SCALES.get(type(likelihood))
     if scales is None or (likelihood.has_scale and not isinstance(sigma, scales)):
         return "its critical beta is not worked out"
@@ -152,10 +154,6 @@ def _of_levels(
         mean_N = mean_N.clamp(0, 1) if bounded else mean_N.clamp(-2, 3)
         if isinstance(sigma, Optimal):
             log_sigma = plain.optimal_log_sigma(x_nN, mean_N[None, None])
-        elif isinstance(sigma, Shared):
-            log_sigma = _next_scale(
-                lambda one, at=mean_N: share_LN * log_prob(at.expand_as(x_LN), one), log_sigma
-            )
         if _arrived(before, (mean_N, log_sigma)):
             break
     score_LN, curvature_LN = _derivatives(log_prob, mean_N.expand_as(x_LN), log_sigma)

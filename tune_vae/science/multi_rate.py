@@ -107,8 +107,9 @@ class _Gate(nn.Module):
         return 2 * (PACE * (self.slope_F * position + self.place_F)).sigmoid()
 
 
-def _features(layer: Any) -> int:
-    return int(layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels)
+def _features(layer: nn.Module) -> int:
+    features: Any = layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels
+    return int(features)
 
 
 def _hook(gates: _Gates, gate: _Gate) -> Any:

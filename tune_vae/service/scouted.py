@@ -69,7 +69,8 @@ class Scouted:
         low, high = alive[-1], dead[0]
         fall = math.log(low.rate_nats / max(high.rate_nats, 1e-12))
         share = math.log(low.rate_nats / DEAD_NATS) / fall
-        return float(self.norm(low) * (high.beta / low.beta) ** share)
+        between: float = (high.beta / low.beta) ** share
+        return self.norm(low) * between
 
     @property
     def bounds(self) -> tuple[float, float] | None:

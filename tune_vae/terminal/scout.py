@@ -68,5 +68,8 @@ def _sentences(one: "Scouted") -> list[str]:
             "takes it where there is no forecast."
         )
     else:
-        told.append("Its latents carried nothing at any beta: nothing is proposed.")
+        told.append(
+            "It has the fewest bits where its latents carry nothing: nothing is proposed. More "
+            "epochs may tell more."
+        )
     return told

@@ -148,9 +148,8 @@ SHARED, DEEP = of_negative_binomial("observed"), of_negative_binomial("none")
 NORMAL, LOGISTIC = of_bins(stats.norm), of_bins(stats.logistic)
 CASES: dict[str, tuple[Likelihood, Sigma | None, LogProb, float | Array]] = {
     "gaussian fixed": (PLAIN, Fixed(0.1), NORMAL, 0.1),
-    "gaussian shared": (PLAIN, Shared(), NORMAL, 0.1),
-    "gaussian sigmoid": (DiscretizedGaussian(17), Shared(), NORMAL, 0.1),
-    "logistic shared": (DiscretizedLogistic(17), Shared(), LOGISTIC, 0.05),
+    "gaussian sigmoid": (DiscretizedGaussian(17), Fixed(0.1), NORMAL, 0.1),
+    "logistic": (DiscretizedLogistic(17), Fixed(0.05), LOGISTIC, 0.05),
     "poisson": (Poisson(), None, of_poisson("observed"), 1.0),
     "poisson, no library": (Poisson(library="none"), None, of_poisson("none"), 1.0),
     "negative binomial fixed": (NegativeBinomial(), Fixed(0.4), SHARED, 0.4),
@@ -222,6 +221,7 @@ BLACK = torch.cat([torch.zeros(60, 1, 2, 2), torch.ones(20, 1, 2, 2)])
         (BLACK, Categorical(levels=2), None, "gives 2 numbers for each value"),
         (BLACK, ZeroInflatedNegativeBinomial(), Shared(), "gives 2 numbers for each value"),
         (BLACK, DiscretizedLogistic(2), PerPixel(), "its scale moves with the latents"),
+        (BLACK, DiscretizedGaussian(2), Shared(), "a learned scale that begins narrow"),
         (BLACK, Laplace(), Optimal(), "is not worked out"),
         (BLACK, DiscretizedGaussian(2), PerGene(), "is not worked out"),
         # Of two levels and a wide scale the best mean is far beyond black.

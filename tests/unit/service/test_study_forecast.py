@@ -106,18 +106,18 @@ def test_words_name_range_proposal_and_what_is_not_known() -> None:
 
 def test_critical_beta_of_levels_gives_bounds_and_that_of_counts_is_only_told() -> None:
     form = FITTED | {"likelihood": {"discretized_gaussian": {"levels": 17}}}
-    wide = form | {"sigma": {"shared": {}}}
+    wide = form | {"sigma": {"fixed": {"sigma": 1.0}}}
     counted = {"likelihood": {"poisson": {}}, "sigma": None, "levels": None}
     refused = {"likelihood": {"categorical": {}}, "sigma": None}
     betas = (*3 * [CriticalBeta(8.0)], CriticalBeta(None, "of its levels"))
     keys = (critical_key(trial_config(**one)) for one in (form, wide, counted, refused))
     known = dict(zip(keys, betas, strict=True))
     found = forecast(form, wide, counted, refused, critical=known)
-    levels, shared, counts, other = found.decoders
+    levels, fixed, counts, other = found.decoders
     assert (levels.collapse, counts.collapse, other.collapse) == (0.5, 0.5, None)
     assert levels.bounds == pytest.approx((0.1 / 16, 0.25))
-    assert (shared.collapse, shared.bounds, counts.bounds) == (0.5, None, None)
-    assert found.unknown == [shared.decoder, "poisson", "categorical"]
+    assert (fixed.collapse, fixed.bounds, counts.bounds) == (0.5, None, None)
+    assert found.unknown == [fixed.decoder, "poisson", "categorical"]
     told = " ".join(found.sentences())
     assert "Above its critical beta poisson has no latents that grow" in told
     assert "Nothing is known of categorical before training: of its levels." in told
