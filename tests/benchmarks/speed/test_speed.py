@@ -30,8 +30,8 @@ def test_pack_of_eight_is_worth_it_on_the_digits(capsys: pytest.CaptureFixture[s
 @pytest.mark.slow
 def test_pack_takes_less_memory_than_its_members_alone() -> None:
     kind = NETWORKS["3 convolutions, 32×32"]
-    single, pack = (peak_bytes(kind, Form(k), CPU) for k in (1, 4))
-    assert pack < 4 * single
+    single, pack = (peak_bytes(kind, Form(k), CPU) for k in (1, 8))
+    assert 0 < pack < 8 * single
 
 
 def search(arm: str, wall: float, *values: float) -> Search:
