@@ -569,7 +569,7 @@ def test_median_pruner_gives_up_a_hopeless_trial_and_says_why(folder: Path) -> N
     assert decision.verdict is not None
     assert decision.verdict.kind is Kind.HOPELESS
     assert decision.verdict.reason == (
-        "bits_per_dim 7.500 at best by epoch 2; the median of 3 finished trials had 3.500 there"
+        "bits_per_dim 7.500 at best by epoch 2; better by then: 3 of 3 others"
     )
     ledger.commit(TrialResult(config.trial, decision.verdict, False, (8.0,), *worse))
     row = rows_of(spec)[config.trial]

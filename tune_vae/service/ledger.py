@@ -14,7 +14,6 @@ without them.
 import contextlib
 import functools
 import math
-import statistics
 import threading
 import time
 import weakref
@@ -572,18 +571,14 @@ class OptunaLedger:
         return Verdict(Kind.HOPELESS, f"{values} in epoch {report.epoch}{beside}")
 
     def _hopeless(self, report: EpochReport, mine: FrozenTrial) -> Verdict:
+        best = min(mine.intermediate_values.values())
         others = [
             row.intermediate_values[report.epoch]
             for row in self._rows()
-            if row.state is TrialState.COMPLETE and report.epoch in row.intermediate_values
+            if row.number != mine.number and report.epoch in row.intermediate_values
         ]
-        best = min(mine.intermediate_values.values())
-        count = len(others)
-        beside = (
-            f"; the median of {count} finished trials had {statistics.median(others):.3f} there"
-            if others
-            else ""
-        )
+        better = sum(value < best for value in others)
+        beside = f"; better by then: {better} of {len(others)} others" if others else ""
         name = self._spec.objective[0]
         return Verdict(Kind.HOPELESS, f"{name} {best:.3f} at best by epoch {report.epoch}{beside}")
 

@@ -153,7 +153,7 @@ def test_top_level_key_in_a_section_is_sent_home() -> None:
         ("train", "epochs", "1.0", "must be a whole number, got `1.0`"),
         ("train", "epochs", "true", "must be a whole number, got `true`"),
         ("train", "epochs", "'9'", "must be a whole number, got `'9'`"),
-        ("train", "pack", "0", "greater than or equal to 1"),
+        ("train", "pack", "0", "at least one trial, or as many as `auto`"),
         ("train", "rollbacks", "-1", "greater than or equal to 0"),
         ("train", "seed", str(2**63), "less than 9223372036854775808"),
         ("budget", "trials", ".nan", "must be a whole number, got `.nan`"),
