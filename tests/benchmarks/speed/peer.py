@@ -53,7 +53,7 @@ ARMS = {
 
 REFERENCE = "tune-vae"
 PR_SET_CHILD_SUBREAPER = 36
-LOOK_SECONDS = 0.2
+LOOK_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
