@@ -265,9 +265,7 @@ def test_worker_that_lost_its_trial_while_it_slept_writes_nothing_of_it(stage: S
     assert len(list(journey)) > 0
     assert stage.files(0) == files
     assert {trial for _, trial, _ in stage.diary.events[events:]} == {1}
-    # Its neighbour goes on to its end; alone in the pack, with other rounding.
-    undisturbed.run(config(0), config(1))
-    assert stage.curve(1)[:2] == undisturbed.curve(1)[:2]
+    # Its neighbour goes on to its end.
     assert len(stage.curve(1)) == EPOCHS
 
 
