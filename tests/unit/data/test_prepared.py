@@ -160,7 +160,7 @@ def test_nothing_left_is_an_empty_tensor(cache: Path) -> None:
 def test_interrupted_preparation_goes_on_with_the_chunks_that_are_missing(
     cache: Path, cores: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(preparing, "_cores", lambda: cores)
+    monkeypatch.setattr(preparing, "cores", lambda: cores)
     kitchen = Kitchen(cache, dead=CHUNK + 5)
     with pytest.raises(KeyboardInterrupt):
         kitchen.make()
