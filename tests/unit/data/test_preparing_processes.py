@@ -28,7 +28,7 @@ from tune_vae.data.datasets.image_folder import ImageFolder
 
 folder, log, start = sys.argv[1:]
 # One core, so that it is known how much a kill can cost; each decoding is noted, and slowed down.
-preparing._cores = lambda: 1
+preparing.cores = lambda: 1
 decoded, noted = pictures.decoded, os.open(log, os.O_WRONLY | os.O_APPEND)
 
 def decoded_and_noted(file, frame):
