@@ -139,6 +139,8 @@ def _search(
 ) -> Snapshot:
     """As `search`, until all is done, or it is interrupted, or the desk dies."""
     with _ray(spec, verbose=verbose) as scratch:
+        # Ray 2.60 takes SIGTERM for a crash, prints a trace and aborts.
+        signals.renew()
         resources, slots = _resources(spec)
         here = NodeAffinitySchedulingStrategy(
             ray.get_runtime_context().get_node_id(),

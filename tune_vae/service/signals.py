@@ -9,6 +9,9 @@ from tune_vae.errors import TuneVaeError
 __all__ = ["Interrupted", "Signals"]
 
 
+_NUMBERS = (signal.SIGINT, signal.SIGTERM)
+
+
 class Interrupted(TuneVaeError):
     """The search was asked to stop and has stopped; it can be continued."""
 
@@ -22,10 +25,13 @@ class Signals:
         self.stop = False
 
     def __enter__(self) -> "Signals":
-        self._before = {
-            number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)
-        }
+        self._before = {number: signal.signal(number, self._note) for number in _NUMBERS}
         return self
+
+    def renew(self) -> None:
+        """Note them again, after a library has put its own handlers in the place of ours."""
+        for number in _NUMBERS:
+            signal.signal(number, self._note)
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
