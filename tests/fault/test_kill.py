@@ -227,12 +227,15 @@ def test_search_that_a_scheduler_ends_and_one_that_a_person_ends_at_once_both_go
     place.assert_nothing_is_left_running()
 
     process = searching(5)
-    begin = time.monotonic()
     process.send_signal(signal.SIGINT)
+    # As a person does: of two signals that wait to be handled the system keeps one.
+    time.sleep(1)
+    begin = time.monotonic()
     process.send_signal(signal.SIGINT)
     assert process.wait(30) == 130
     assert time.monotonic() - begin < 5
-    wait_until(lambda: not place.processes(), seconds=30, what="all processes end")
+    # Ray's agents look after whoever started them once in a while.
+    wait_until(lambda: not place.processes(), seconds=120, what="all processes end")
 
     ended = place.run("search", "study.yaml")
     assert ended.code == 0, ended.output

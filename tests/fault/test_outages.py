@@ -118,6 +118,7 @@ def test_two_machines_run_each_of_forty_trials_once_though_one_sleeps_beyond_its
         )
         place.file.write_text(text)
         shutil.copy(diary.__file__, place.folder / "diary.py")
+    # This process can know one of the two modules of the same name: it looks from `here`.
     started = [place.search() for place in (here, there)]
     try:
         wait_until(
@@ -134,7 +135,7 @@ def test_two_machines_run_each_of_forty_trials_once_though_one_sleeps_beyond_its
         lost = {row.trial for row in rows_of(here) if row.owner == "here" and not row.ended}
         assert lost
         assert there.wait(started[1]).code == 0, there.output
-        before, files = rows_of(there), contents(settings)
+        before, files = rows_of(here), contents(settings)
         assert len(before) == 40
         assert all(row.ended for row in before)
         assert any(row.trial in lost and row.attempts == 2 for row in before)
@@ -146,12 +147,12 @@ def test_two_machines_run_each_of_forty_trials_once_though_one_sleeps_beyond_its
     finally:
         for process in started:
             kill(process)
-    assert rows_of(there) == before
+    assert rows_of(here) == before
     assert contents(settings) == files
     assert here.run("search", "study.yaml").code == 0
-    assert rows_of(there) == before
-    steps = len(there.spec.dataset().load().train) // 64
-    counts = count(there, diary.read(str(notes)), steps)
+    assert rows_of(here) == before
+    steps = len(here.spec.dataset().load().train) // 64
+    counts = count(here, diary.read(str(notes)), steps)
     assert counts.flawless, counts
     assert counts.ended == 40
 
