@@ -47,15 +47,19 @@ def vectors_of(trial: FrozenTrial) -> dict[int, tuple[float, ...]]:
 
 
 class ParetoPruner(optuna.pruners.BasePruner):
-    r"""Successive halving by Pareto rank.
+    r"""Asynchronous successive rejection by Pareto rank.
 
-    A trial is judged at the rungs :math:`r, r\eta, r\eta^2, \dots` only. At a rung each trial
+    A trial is judged at the rungs :math:`r, r\rho, r\rho^2, \dots` only. At a rung each trial
     counts with the first vector that it reported there or later; so one that had nothing to
     report before, as during a warm-up, is judged when it reports, at the last rung it has passed.
     Vectors are ordered by non-dominated sorting, and within a front by an epsilon net, so that
-    the ones which are kept lie far apart. The best :math:`1/\eta` go on: where the first front
+    the ones which are kept lie far apart. The best :math:`\kappa` go on: where the first front
     alone is larger, the range that it covers is kept, and what lies near to another is given up.
     Like all asynchronous halving it waits for nobody, so that early trials pass easily.
+
+    Successive halving is :math:`\kappa = 1/\rho`. With several objectives most trials lie on or
+    near some front, so few rungs that each keep more serve better: see
+    `tests/benchmarks/searches` for what each form found at the same cost.
 
     A value that is NaN is worse than every number. Failed trials are compared with nothing.
 
@@ -67,7 +71,8 @@ class ParetoPruner(optuna.pruners.BasePruner):
 
     Arguments:
         min_resource: Step of the first rung, at least 1.
-        reduction_factor: :math:`\eta`, an integer of at least 2.
+        rung_factor: :math:`\rho`, from one rung to the next, an integer of at least 2.
+        keep: :math:`\kappa`, the share of a rung that goes on, rounded up; in (0, 1).
         epsilon: Share of an objective's span over the rung that counts as no difference,
             in [0, 1): a vector beats another if it is nowhere worse and somewhere better by
             more than that.
@@ -86,21 +91,24 @@ class ParetoPruner(optuna.pruners.BasePruner):
     def __init__(
         self,
         min_resource: int = 1,
-        reduction_factor: int = 2,
+        rung_factor: int = 4,
         *,
+        keep: float = 0.4,
         epsilon: float = 0.01,
         n_min_trials: int = 5,
     ) -> None:
         for name, value, low in (
             ("min_resource", min_resource, 1),
-            ("reduction_factor", reduction_factor, 2),
+            ("rung_factor", rung_factor, 2),
             ("n_min_trials", n_min_trials, 1),
         ):
             if not (isinstance(value, int) and value >= low):
                 raise ValueError(f"{name} must be an integer of at least {low}, got {value!r}")
+        if not 0.0 < keep < 1.0:
+            raise ValueError(f"keep must lie in (0, 1), got {keep!r}")
         if not 0.0 <= epsilon < 1.0:
             raise ValueError(f"epsilon must lie in [0, 1), got {epsilon!r}")
-        self._first, self._factor = min_resource, reduction_factor
+        self._first, self._factor, self._keep = min_resource, rung_factor, keep
         self._epsilon, self._n_min_trials = epsilon, n_min_trials
 
     def should_prune(self, trial: optuna.Trial) -> bool:
@@ -116,7 +124,7 @@ class ParetoPruner(optuna.pruners.BasePruner):
         rung = self._rung(study, trial, step)
         if len(rung) < self._n_min_trials:
             return False
-        return self._place(rung) >= math.ceil(len(rung) / self._factor)
+        return self._place(rung) >= math.ceil(len(rung) * self._keep)
 
     def beaten_by(self, study: optuna.Study, trial: FrozenTrial) -> tuple[int, int]:
         """How many vectors at a trial's latest rung beat its own, and how many there are."""

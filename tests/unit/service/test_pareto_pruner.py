@@ -50,12 +50,12 @@ def test_of_a_front_that_is_cut_the_trials_far_apart_go_on() -> None:
     vectors = [(1, 1), (2, 9), (3, 8), (9, 2), (4, 7), (5, 6), (6, 5), (7, 4)]
     expected = [False, False, True, False]
     assert pruned(ParetoPruner(n_min_trials=2), *vectors)[:4] != [False] * 4
-    assert pruned(ParetoPruner(reduction_factor=3, n_min_trials=2), *vectors)[:4] == expected
+    assert pruned(ParetoPruner(keep=1 / 3, n_min_trials=2), *vectors)[:4] == expected
 
 
 def test_front_that_is_too_large_is_thinned_and_keeps_its_ends() -> None:
     vectors = [(n, 8 - n) for n in range(9)]
-    stopped = pruned(ParetoPruner(reduction_factor=3, n_min_trials=2), *vectors)
+    stopped = pruned(ParetoPruner(keep=1 / 3, n_min_trials=2), *vectors)
     assert [n for n in range(9) if not stopped[n]] == [0, 4, 8]
     assert pruned(ParetoPruner(), *vectors, DOMINATED)[-1]
 
@@ -172,8 +172,11 @@ def test_vectors_come_back_as_they_were_reported() -> None:
     "arguments",
     [
         {"min_resource": 0},
-        {"reduction_factor": 1},
-        {"reduction_factor": 2.5},
+        {"rung_factor": 1},
+        {"rung_factor": 2.5},
+        {"keep": 0.0},
+        {"keep": 1.0},
+        {"keep": math.nan},
         {"n_min_trials": 0},
         {"epsilon": 1.0},
         {"epsilon": -0.1},
