@@ -57,10 +57,6 @@ __all__ = ["Window", "cause_of", "search"]
 REFRESH_SECONDS = 0.3
 ANSWER_SECONDS = 30.0
 """Within which a desk that lives answers, however busy the machine."""
-PULSE_SECONDS = 5.0
-"""From one sign of life of a worker to the next."""
-TRUST_SECONDS = 30.0
-"""A third of a lease: for so long a worker may take an answer of the desk for true."""
 PREFIX = "tune-vae-"
 DEATHS = 10
 """How often the desk may die in one search before it is no accident any more."""
@@ -143,8 +139,10 @@ def _search(
         actor = ray.remote(num_cpus=0, max_concurrency=16, scheduling_strategy=here)(Desk)
         desk = actor.remote(spec, facts, confirm=confirm)
         # It takes seconds, in which the desk's process starts.
-        from tune_vae.service.crew import train
+        from tune_vae.service.crew import start_in_waiting_processes, train
 
+        if not _address(spec):
+            start_in_waiting_processes()
         window = Window(desk, show)
         with _noticing_its_death(desk, window):
             try:
@@ -298,11 +296,13 @@ def _watching_the_node(again: str) -> Iterator[None]:
 
 
 def _start_ray(spec: StudySpec, scratch: Path, *, verbose: bool) -> None:
-    address = spec.ray.address or os.environ.get("RAY_ADDRESS")
+    address = _address(spec)
     own: dict[str, Any] = {
         "num_cpus": cores(),
         "include_dashboard": False,
         "object_store_memory": 256 * 2**20,
+        # By the processes that wait for work, while the driver still imports Tune.
+        "_system_config": {"preload_python_modules": [Desk.__module__]},
         "_temp_dir": str(scratch / "ray"),
     }
     if not address:
@@ -320,6 +320,11 @@ def _start_ray(spec: StudySpec, scratch: Path, *, verbose: bool) -> None:
         # Of a machine too busy to start in time Ray 2.60 says so by a bare Exception.
         where = f"the Ray cluster at {address}" if address else "Ray on this machine"
         raise StorageError(f"cannot start or reach {where}: {error}") from error
+
+
+def _address(spec: StudySpec) -> str | None:
+    """Of the cluster that is named; None for one of our own."""
+    return spec.ray.address or os.environ.get("RAY_ADDRESS")
 
 
 def _temporary() -> str:

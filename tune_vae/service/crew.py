@@ -16,7 +16,7 @@ from typing import Any
 from tune_vae.service.cluster import Window, cause_of  # isort: skip
 import ray
 from ray import tune
-from ray.tune.progress_reporter import TrialProgressCallback
+from ray.tune.execution import class_cache
 from ray.tune.search import Searcher
 
 from tune_vae.data import Splits
@@ -32,7 +32,7 @@ from tune_vae.training.checkpoint import CheckpointStore
 from tune_vae.training.isolation import LeakError
 from tune_vae.training.memory import is_out_of_memory, make_room
 
-__all__ = ["train"]
+__all__ = ["start_in_waiting_processes", "train"]
 
 STEP_SECONDS = 0.5
 """How long a worker trains without a word to Ray, if an epoch does not take longer."""
@@ -46,6 +46,16 @@ ROUNDS = 3
 """How often the trials of a pack may be replaced before a graph is chosen freely again."""
 DEATHS = 10
 """How many workers may die in a row before they have taken a trial."""
+
+
+def start_in_waiting_processes() -> None:
+    """Let workers start in the processes that Ray keeps waiting, where these are our own.
+
+    Tune gives each worker an environment, for which Ray starts two more processes, one after the
+    other, and leaves alone the ones that wait. On Ray's own machine they have ours already.
+    """
+    class_cache.DEFAULT_ENV_VARS.clear()
+    class_cache.ENV_VARS_TO_PROPAGATE.clear()
 
 
 def train(
@@ -89,7 +99,6 @@ def train(
             storage_path=str(scratch / "tune"),
             verbose=0,
             stop=_Stopper(signals, window),
-            callbacks=[_Refresh(window)],
             failure_config=tune.FailureConfig(max_failures=0),
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
         ),
@@ -323,6 +332,12 @@ class _Crew(Searcher):
 
 
 class _Stopper(tune.Stopper):
+    """Ends the search, and gives the terminal its turn, as Tune asks it many times a second.
+
+    A callback would be the place, but of any callback Tune counts the use, for which it imports
+    MLflow into the driver, whether or not it may tell anybody: a second of each start.
+    """
+
     def __init__(self, signals: Signals | None, window: Window | None) -> None:
         self._signals, self._window = signals, window
 
@@ -333,32 +348,10 @@ class _Stopper(tune.Stopper):
         return False
 
     def stop_all(self) -> bool:
-        interrupted = self._signals is not None and self._signals.stop
-        return interrupted or (self._window is not None and self._window.dark)
-
-
-class _Refresh(TrialProgressCallback):
-    """Replaces Ray's own printer, and gives the terminal its turn."""
-
-    def __init__(self, window: Window | None) -> None:
-        super().__init__()
-        self._window = window
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return (_Refresh, (None,))
-
-    def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
         if self._window:
             self._window.refresh()
-
-    def on_trial_result(self, *args: Any, **info: Any) -> None:
-        pass
-
-    def on_trial_error(self, *args: Any, **info: Any) -> None:
-        pass
-
-    def on_trial_complete(self, *args: Any, **info: Any) -> None:
-        pass
+        interrupted = self._signals is not None and self._signals.stop
+        return interrupted or (self._window is not None and self._window.dark)
 
 
 def _fault(error: Exception) -> tuple[Fault, str]:
