@@ -9,7 +9,7 @@ our own, which is a class for any Optuna user.
 | terminal | rich                                    | all but cli             |
 | api      | torch                                   | report and below        |
 | report   | torch, matplotlib, jinja2               | service and below       |
-| service  | torch; Ray, Optuna, MLflow: a file each | spec and below          |
+| service  | torch; Ray, Optuna, MLflow in one place | spec and below          |
 | testing  | torch, pydantic                         | spec and below          |
 | spec     | pydantic, yaml                          | training and below      |
 | training | torch                                   | data, science           |
@@ -73,7 +73,8 @@ FLOORS = {
     "service/results.py": Floor(SERVICE),
     "service/cluster.py": Floor(SERVICE, frozenset({"ray"})),
     "service/crew.py": Floor(SERVICE, frozenset({"ray", "torch"})),
-    "service/tracking.py": Floor(SERVICE, frozenset({"mlflow", "torch"})),
+    "service/tracking/": Floor(SERVICE, frozenset({"mlflow"})),
+    "service/tracking/spool.py": Floor(SERVICE),
     "service/ledger.py": Floor(SERVICE, frozenset({"optuna", "sqlalchemy"})),
     "service/gate.py": Floor(SERVICE, inside=frozenset({"starlette", "uvicorn"})),
     "service/databases.py": Floor(SERVICE, frozenset({"sqlalchemy"})),
@@ -192,8 +193,9 @@ def test_imports_go_down_only(file: Path) -> None:
         ("spec/study.py", "from tune_vae.service import desk", "1: imports tune_vae.service.desk"),
         ("service/desk.py", "import ray", "1: imports ray"),
         ("service/cluster.py", "import mlflow", "1: imports mlflow"),
-        ("service/tracking.py", "import optuna", "1: imports optuna"),
-        ("service/tracking.py", "import sqlalchemy.exc", "1: imports sqlalchemy.exc"),
+        ("service/tracking/tracker.py", "import optuna", "1: imports optuna"),
+        ("service/tracking/client.py", "import sqlalchemy.exc", "1: imports sqlalchemy.exc"),
+        ("service/tracking/spool.py", "import mlflow", "1: imports mlflow"),
         ("service/journey.py", "import torch", "1: imports torch"),
         ("service/ledger.py", "from tune_vae.api import check", "1: imports tune_vae.api"),
         ("service/results.py", "from tune_vae.report import page", "1: imports tune_vae.report"),
