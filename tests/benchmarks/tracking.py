@@ -20,6 +20,7 @@ from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from statistics import median
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -44,7 +45,7 @@ class Unshown:
     """A tracker that shows nothing."""
 
     trouble = ""
-    _connected = True
+    _spool = SimpleNamespace(_connected=True)
 
     def __init__(self, *_: object, **__: object) -> None: ...
 
@@ -64,7 +65,7 @@ def own(spec: StudySpec, shown: bool, pipe: "Connection") -> None:
     if not shown:
         tracking.MlflowTracker = Unshown  # type: ignore[misc,assignment]
     desk = Desk(spec, DataFacts(SHAPE, LEVELS, DIGEST))
-    while not desk._tracker._connected:
+    while not desk._tracker._spool._connected:
         time.sleep(0.1)
     begun = time.process_time()
     pipe.send(None)

@@ -117,7 +117,7 @@ def _work_elsewhere(
 
 def _take_rows(ledger: OptunaLedger) -> list[int]:
     # The storage itself: whoever asks the ledger does so much else that they rarely meet.
-    storage, rows = ledger._storage, ledger._study.get_trials(deepcopy=False)
+    storage, rows = ledger._opened.storage, ledger._opened.rows()
     return [
         row.number
         for row in rows

@@ -17,6 +17,7 @@ from tests.stores import MLFLOW_WARNINGS
 from tests.trials import DIGEST, LEVELS, SHAPE, study
 from tests.unit.training.test_checkpoint import checkpoint
 from tune_vae import api
+from tune_vae.api.searching import prepared
 from tune_vae.errors import StorageError
 from tune_vae.science.health import Kind, Verdict
 from tune_vae.service.desk import DataFacts, Desk
@@ -59,7 +60,7 @@ def test_search_of_these_digits_trains_nothing_that_their_spectrum_says_is_dead(
         objective="bits_per_dim_calibrated",
         budget={"trials": 8},
     )
-    spec, facts = api._prepared(spec)
+    spec, facts = prepared(spec)
     desk = Desk(spec, facts)
     given = [config for _ in range(9) for config in desk.ask() or []]
     assert len(given) == 8

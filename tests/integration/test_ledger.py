@@ -34,9 +34,19 @@ from tune_vae.science.collapse_point import CollapsePoints
 from tune_vae.science.health import Kind, Verdict
 from tune_vae.science.history import EpochReport
 from tune_vae.service import databases
-from tune_vae.service import ledger as module
 from tune_vae.service.journey import Decision, Fault, TrialResult
-from tune_vae.service.ledger import OptunaLedger, read_bounds, read_rows, read_study
+from tune_vae.service.ledger import (
+    GRACE_SECONDS,
+    OptunaLedger,
+    drawing,
+    patience,
+    read_bounds,
+    read_rows,
+    read_study,
+    recovery,
+)
+from tune_vae.service.ledger.open_study import OpenStudy
+from tune_vae.service.ledger.recovery import ERRORS_IN_A_ROW
 from tune_vae.service.pareto_pruner import vectors_of
 from tune_vae.service.plugins import plugin_problems
 from tune_vae.service.remedy import remedy
@@ -201,23 +211,23 @@ def test_no_row_is_left_running_at_the_end_of_a_mixed_study(folder: Path) -> Non
 
 def test_search_stops_when_trial_after_trial_breaks(folder: Path) -> None:
     ledger = open_ledger(study(folder))
-    for _ in range(module.ERRORS_IN_A_ROW):
+    for _ in range(ERRORS_IN_A_ROW):
         ledger.fail([one(ledger.ask_pack(1)).trial], Fault.PROGRAM, "no module named nets")
     with pytest.raises(StudyError, match=r"trials all broke.*no module named nets"):
         ledger.ask_pack(1)
 
 
 def test_whoever_mended_the_fault_may_go_on_with_the_study(folder: Path) -> None:
-    spec = study(folder, budget={"trials": module.ERRORS_IN_A_ROW + 1})
+    spec = study(folder, budget={"trials": ERRORS_IN_A_ROW + 1})
     broken = open_ledger(spec)
-    for _ in range(module.ERRORS_IN_A_ROW):
+    for _ in range(ERRORS_IN_A_ROW):
         broken.fail([one(broken.ask_pack(1)).trial], Fault.PROGRAM, "typo")
-    assert search_all(spec) == [module.ERRORS_IN_A_ROW]
+    assert search_all(spec) == [ERRORS_IN_A_ROW]
 
 
 def test_sparse_faults_do_not_stop_a_search(folder: Path) -> None:
     ledger = open_ledger(study(folder))
-    for number in range(2 * module.ERRORS_IN_A_ROW):
+    for number in range(2 * ERRORS_IN_A_ROW):
         config = one(ledger.ask_pack(1))
         if number % 2:
             finish(ledger, config)
@@ -749,7 +759,7 @@ def test_pack_is_filled_with_the_living(folder: Path) -> None:
 
 
 def test_point_is_trained_if_all_are_dead(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "REDRAWS", 3)
+    monkeypatch.setattr(drawing, "REDRAWS", 3)
     spec = study(folder, search={"beta_norm": {"log_uniform": [5, 10]}}, budget={"trials": 2})
     ledger = open_ledger(spec, POINTS)
     trials = [one(ledger.ask_pack(1)).trial for _ in range(2)]
@@ -801,7 +811,7 @@ class Killed(BaseException):
     [
         # Before it is marked nobody knows what it was; after that the sampler shall hear of it.
         (optuna.Trial, "set_constraint", TrialState.FAIL),
-        (OptunaLedger, "_tell", TrialState.PRUNED),
+        (OpenStudy, "tell", TrialState.PRUNED),
     ],
 )
 def test_death_while_a_point_is_passed_over_loses_nothing(
@@ -886,7 +896,7 @@ def test_row_of_another_machine_is_taken_only_after_the_grace_period(folder: Pat
     config = one(open_ledger(spec).ask_pack(1))
     disown(spec, 0, ELSEWHERE)
     ledger = open_ledger(spec)
-    silence(spec, module.GRACE_SECONDS - 20)
+    silence(spec, GRACE_SECONDS - 20)
     assert ledger.ask_pack(1) == []
     silence(spec, 30)
     assert one(ledger.ask_pack(1)) == config
@@ -898,7 +908,7 @@ def test_beat_keeps_a_row_from_being_taken(folder: Path) -> None:
     owner = open_ledger(spec)
     owner.ask_pack(1)
     disown(spec, 0, ELSEWHERE)
-    silence(spec, module.GRACE_SECONDS + 10)
+    silence(spec, GRACE_SECONDS + 10)
     owner.beat()
     assert open_ledger(spec).ask_pack(1) == []
 
@@ -907,7 +917,7 @@ def test_machine_that_wakes_from_a_sleep_keeps_its_trials(folder: Path) -> None:
     spec = study(folder, budget={"trials": 2})
     ledger = open_ledger(spec)
     config = one(ledger.ask_pack(1))
-    silence(spec, module.GRACE_SECONDS + 10)
+    silence(spec, GRACE_SECONDS + 10)
     assert one(ledger.ask_pack(1)) != config
     finish(ledger, config)
     assert trial_row(spec, config.trial).attempts == 1
@@ -922,7 +932,7 @@ def test_row_without_a_beat_is_found_stale_as_well(folder: Path) -> None:
         database.commit()
     ledger = open_ledger(spec)
     assert ledger.ask_pack(1) == []
-    silence(spec, module.GRACE_SECONDS + 10)
+    silence(spec, GRACE_SECONDS + 10)
     assert one(ledger.ask_pack(1)) == config
 
 
@@ -967,7 +977,7 @@ def test_death_between_verdict_and_end_loses_nothing(folder: Path, owner: str) -
     storage.set_trial_user_attr(row._trial_id, "verdict", "healthy")
     storage.set_trial_user_attr(row._trial_id, "reason", "written just before the kill")
     disown(spec, 0, f"{socket.gethostname()} 1 1" if owner == "here" else ELSEWHERE)
-    silence(spec, module.GRACE_SECONDS + 10)
+    silence(spec, GRACE_SECONDS + 10)
     ledger = open_ledger(spec)
     assert one(ledger.ask_pack(1)) == config
     ledger.report(report(EPOCHS, trial=0, bits_per_dim=3.0 + 1 / EPOCHS), HEALTHY)
@@ -1080,7 +1090,7 @@ def test_death_before_the_halves_wait_changes_nothing(
     spec = study(folder, search=CONSTANT_GRAPH, budget={"trials": 4})
     dying = open_ledger(spec)
     pack = dying.ask_pack(4)
-    monkeypatch.setattr(dying, "_succeed", lambda study, row: None)
+    monkeypatch.setattr(dying._recovery, "_succeed", lambda study, row: None)
     dying.fail([config.trial for config in pack], Fault.PROCESS, "its worker died")
     assert sizes_of_packs(open_ledger(spec), 4) == [2, 2]
 
@@ -1095,7 +1105,7 @@ def test_trial_whose_machines_fall_silent_is_given_up_as_well(folder: Path) -> N
     spec = study(folder, budget={"trials": 1, "retries": 0})
     open_ledger(spec).ask_pack(1)
     disown(spec, 0, ELSEWHERE)
-    silence(spec, module.GRACE_SECONDS + 10)
+    silence(spec, GRACE_SECONDS + 10)
     assert open_ledger(spec).ask_pack(1) is None
     assert "its machine fell silent" in trial_row(spec, 0).reason
 
@@ -1110,7 +1120,7 @@ def test_resumed_trial_stands_at_a_rung_with_the_value_it_had_there(folder: Path
     second = open_ledger(spec)
     assert second.ask_pack(1) == [config]
     assert second.report(report(2, trial=config.trial, bits_per_dim=3.0), HEALTHY) == Decision()
-    *_, newest = second._rows()
+    *_, newest = second._opened.rows()
     assert newest.system_attrs["completed_rung_0"] == 4.0
     assert newest.system_attrs["completed_rung_1"] == 3.0
 
@@ -1145,7 +1155,7 @@ def test_owner_who_lost_a_trial_is_told_to_stop_and_changes_nothing(folder: Path
     config = one(slept.ask_pack(1))
     train(slept, config, epochs=1)
     disown(spec, 0, ELSEWHERE)
-    silence(spec, module.GRACE_SECONDS + 10)
+    silence(spec, GRACE_SECONDS + 10)
     ledger = open_ledger(spec)
     assert one(ledger.ask_pack(1)) == config
     before = [(row.state, row.user_attrs) for row in rows_of(spec)]
@@ -1168,7 +1178,7 @@ def test_owner_who_lost_a_trial_without_noticing_cannot_end_it(folder: Path, fau
     slept = open_ledger(spec)
     slept.ask_pack(1)
     disown(spec, 0, ELSEWHERE)
-    silence(spec, module.GRACE_SECONDS + 10)
+    silence(spec, GRACE_SECONDS + 10)
     ledger = open_ledger(spec)
     ledger.ask_pack(1)
     slept.fail([0], fault, "too late")
@@ -1181,7 +1191,7 @@ def test_owner_who_lost_a_trial_without_noticing_cannot_commit_it(folder: Path) 
     slept = open_ledger(spec)
     slept.ask_pack(1)
     disown(spec, 0, ELSEWHERE)
-    silence(spec, module.GRACE_SECONDS + 10)
+    silence(spec, GRACE_SECONDS + 10)
     open_ledger(spec).ask_pack(1)
     slept.commit(TrialResult(0, HEALTHY, True, (0.1,), report(), report()))
     assert states(spec) == [TrialState.FAIL, TrialState.RUNNING]
@@ -1217,7 +1227,7 @@ def test_row_that_two_processes_reach_for_goes_to_one_of_them(folder: Path) -> N
     spec = study(folder)
     ledger = open_ledger(spec)
     for _ in range(150):
-        ledger._study.enqueue_trial({})
+        ledger._opened.study.enqueue_trial({})
     here, there = take_rows_here_and_elsewhere(spec)
     assert sorted(here + there) == list(range(150))
 
@@ -1303,7 +1313,7 @@ def test_attempts_of_a_trial_have_rising_numbers_and_the_sleeper_keeps_its_own(
     train(sleeper, first, epochs=2)
     disown(spec, 0, ELSEWHERE)
     disown(spec, 1, ELSEWHERE)
-    silence(spec, 10 * module.GRACE_SECONDS)
+    silence(spec, 10 * GRACE_SECONDS)
     owner = open_ledger(spec)
     taken = [one(owner.ask_pack(1)), one(owner.ask_pack(1))]
     assert sorted(config.trial for config in taken) == [0, 1]
@@ -1439,8 +1449,8 @@ def test_machines_that_an_outage_kept_silent_keep_their_trials(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(databases, "LOCK_SECONDS", 0.05)
-    monkeypatch.setattr(module, "PATIENCE_SECONDS", 0.2)
-    monkeypatch.setattr(module, "HEARTBEAT_SECONDS", 2.0)
+    monkeypatch.setattr(patience, "PATIENCE_SECONDS", 0.2)
+    monkeypatch.setattr(recovery, "HEARTBEAT_SECONDS", 2.0)
     spec = study(folder, budget={"trials": 2})
     there = open_ledger(spec)
     config = one(there.ask_pack(1))
@@ -1451,7 +1461,7 @@ def test_machines_that_an_outage_kept_silent_keep_their_trials(
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(StorageError, match="locked"):
             here.ask_pack(1)
-    silence(spec, module.GRACE_SECONDS + 30)
+    silence(spec, GRACE_SECONDS + 30)
     # Here the database answers again before the other machine has had time for a beat.
     other_trial = one(here.ask_pack(1))
     assert other_trial.trial != config.trial
@@ -1465,7 +1475,7 @@ def test_database_that_never_answers_again_is_told_after_a_while(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(databases, "LOCK_SECONDS", 0.05)
-    monkeypatch.setattr(module, "PATIENCE_SECONDS", 0.5)
+    monkeypatch.setattr(patience, "PATIENCE_SECONDS", 0.5)
     ledger = open_ledger(study(folder))
     config = one(ledger.ask_pack(1))
     with closing(sqlite3.connect(folder / "studies.db")) as other:
@@ -1505,13 +1515,13 @@ def test_machines_that_ask_at_the_same_moment_draw_different_points(
     for _ in range(12):
         # TPE draws at random before.
         finish(here, one(here.ask_pack(1)))
-    ask, given = here._study.ask, list[TrialConfig]()
+    ask, given = here._opened.study.ask, list[TrialConfig]()
 
     def after_the_other() -> optuna.Trial:
         given.append(one(there.ask_pack(1)))
         return ask()
 
-    monkeypatch.setattr(here._study, "ask", after_the_other)
+    monkeypatch.setattr(here._opened.study, "ask", after_the_other)
     mine, theirs = one(here.ask_pack(1)), given[0]
     assert (theirs.trial, mine.trial) == (12, 13)
     assert mine.beta_norm != theirs.beta_norm

@@ -213,7 +213,7 @@ def test_repeat_that_two_processes_added_at_once_is_run_once(folder: Path) -> No
     wanted = results_of(spec).wanted
     ledger = open_ledger(spec)
     for config in wanted * 2:
-        ledger._add_repeat(config)
+        ledger._repeats._add(config)
     done = []
     while pack := ledger.ask_repeats(wanted, 1):
         done += labels(pack)

@@ -13,6 +13,7 @@ from tests.stores import MLFLOW_WARNINGS
 from tests.trials import DIGEST, LEVELS, SHAPE, study
 from tune_vae import api, cli
 from tune_vae.data import Splits
+from tune_vae.errors import DataError
 from tune_vae.science.health import Limits
 from tune_vae.service.desk import DataFacts, Desk
 from tune_vae.service.journey import run_pack
@@ -114,7 +115,7 @@ def test_report_without_its_data_leaves_out_what_needs_them(
     searched: Searched, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     def gone(self: object) -> Splits:
-        raise api.DataError("not on this machine")
+        raise DataError("not on this machine")
 
     monkeypatch.setattr("tune_vae.data.datasets.digits.Digits.load", gone)
     monkeypatch.setattr("tune_vae.service.tracking.attach_report", lambda *_: "")

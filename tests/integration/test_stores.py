@@ -328,8 +328,8 @@ def test_machine_whose_clock_is_minutes_off_takes_no_trial_and_loses_none(
     right = open_ledger(spec)
     pack = right.ask_pack(1)
     assert pack
-    (row,) = right._study.trials
-    right._storage.set_trial_user_attr(row._trial_id, "owner", "elsewhere 1 1")
+    (row,) = right._opened.study.trials
+    right._opened.storage.set_trial_user_attr(row._trial_id, "owner", "elsewhere 1 1")
     with monkeypatch.context() as patch:
         patch.setattr(optuna.storages._rdb.storage, "datetime", clock(ahead))
         now = time.time
@@ -338,9 +338,9 @@ def test_machine_whose_clock_is_minutes_off_takes_no_trial_and_loses_none(
         other = wrong.ask_pack(1)
         assert other
         assert other != pack
-        wrong._storage.set_trial_user_attr(row._trial_id + 1, "owner", "elsewhere 1 1")
+        wrong._opened.storage.set_trial_user_attr(row._trial_id + 1, "owner", "elsewhere 1 1")
         wrong.beat()
-    right._recover()
+    right._recovery.recover()
     assert right.ask_pack(1) == wrong.ask_pack(1) == []
     finish(wrong, other[0])
     finish(right, pack[0])

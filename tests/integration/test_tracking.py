@@ -248,7 +248,7 @@ def test_epoch_that_two_processes_send_at_once_is_shown_once(place: Place) -> No
     # Neither knows what the other will send.
     heir.open(place.config())
     for tracker in (heir, dead):
-        wait_for(lambda tracker=tracker: tracker._jobs.empty())
+        wait_for(lambda tracker=tracker: tracker._spool._jobs.empty())
         for one in told[:3] if tracker is dead else told:
             tracker.log(one, HEALTHY)
     for tracker in (dead, heir):

@@ -14,6 +14,8 @@ from tests.trials import trial_config
 from tests.unit.service.fakes import Diary, FakeLedger, FakeTracker
 from tests.unit.spec.studies import study, text
 from tune_vae import api
+from tune_vae.api.forecasting import collapse_points_of
+from tune_vae.api.searching import prepared
 from tune_vae.data import Splits
 from tune_vae.errors import StudyError, StudyFileError, TuneVaeError
 from tune_vae.science.health import Kind, Limits, Verdict
@@ -126,7 +128,7 @@ def test_check_says_beyond_which_beta_norm_each_decoder_is_dead() -> None:
 def test_collapse_point_is_that_of_all_classes_of_sorted_data(few_digits: Splits) -> None:
     halves = torch.zeros(4000, 1, 8, 8, dtype=torch.uint8)
     halves[2500:] = few_digits.levels - 1
-    points = api._collapse_points(study(), replace(few_digits, train=halves))
+    points = collapse_points_of(study(), replace(few_digits, train=halves))
     assert points is not None
     assert points.variance == pytest.approx(0.625 * 0.375)
     assert points.gaussian == pytest.approx(64 * 0.625 * 0.375)
@@ -346,7 +348,7 @@ def test_scant_data_are_forecast(
     assert found.bounds is not None
     assert 0 < found.bounds[0] < found.bounds[1]
     # What a search takes, before it begins.
-    assert api._prepared(study(search=AUTO, **parts))[0].bounds == found.bounds
+    assert prepared(study(search=AUTO, **parts))[0].bounds == found.bounds
 
 
 def test_conditional_study_has_no_forecast_and_says_so() -> None:
@@ -408,7 +410,7 @@ def test_scout_decides_bounds_where_no_forecast_does(folder: Path) -> None:
     assert better.bounds
     low, high = min(fitted[0], better.bounds[0]), max(fitted[1], better.bounds[1])
     assert checked.spec.bounds == pytest.approx((low, high), rel=0.05)
-    assert api._prepared(spec)[0].bounds == checked.spec.bounds
+    assert prepared(spec)[0].bounds == checked.spec.bounds
 
 
 def test_scout_without_anything_to_scout_says_what_there_is() -> None:
@@ -422,9 +424,9 @@ def test_preparing_a_study_of_small_models_imports_no_compiler() -> None:
     """Two seconds that each search would begin with."""
     digits = Path(__file__).parents[2] / "studies" / "digits.yaml"
     program = (
-        "import sys; from pathlib import Path; from tune_vae import api\n"
+        "import sys; from pathlib import Path; from tune_vae.api.searching import prepared\n"
         "from tune_vae.spec.study import StudySpec\n"
-        f"api._prepared(StudySpec.load(Path({str(digits)!r})))\n"
+        f"prepared(StudySpec.load(Path({str(digits)!r})))\n"
         "assert 'optuna' in sys.modules\n"
         "found = {'torch._dynamo', 'sympy', 'mlflow', 'ray', 'matplotlib'} & set(sys.modules)\n"
         "assert not found, found"

@@ -9,7 +9,7 @@ our own, which is a class for any Optuna user.
 | terminal | rich                                    | all but cli             |
 | api      | torch                                   | report and below        |
 | report   | torch, matplotlib, jinja2               | service and below       |
-| service  | torch; Ray, Optuna, MLflow: a file each | spec and below          |
+| service  | torch; Ray, Optuna, MLflow in one place | spec and below          |
 | testing  | torch, pydantic                         | spec and below          |
 | spec     | pydantic, yaml                          | training and below      |
 | training | torch                                   | data, science           |
@@ -73,8 +73,12 @@ FLOORS = {
     "service/results.py": Floor(SERVICE),
     "service/cluster.py": Floor(SERVICE, frozenset({"ray"})),
     "service/crew.py": Floor(SERVICE, frozenset({"ray", "torch"})),
-    "service/tracking.py": Floor(SERVICE, frozenset({"mlflow", "torch"})),
-    "service/ledger.py": Floor(SERVICE, frozenset({"optuna", "sqlalchemy"})),
+    "service/tracking/": Floor(SERVICE, frozenset({"mlflow"})),
+    "service/tracking/spool.py": Floor(SERVICE),
+    "service/ledger/": Floor(SERVICE, frozenset({"optuna"})),
+    "service/ledger/looking.py": Floor(SERVICE, frozenset({"optuna", "sqlalchemy"})),
+    "service/ledger/patience.py": Floor(SERVICE, frozenset({"optuna", "sqlalchemy"})),
+    "service/ledger/recovery.py": Floor(SERVICE, frozenset({"optuna", "sqlalchemy"})),
     "service/gate.py": Floor(SERVICE, inside=frozenset({"starlette", "uvicorn"})),
     "service/databases.py": Floor(SERVICE, frozenset({"sqlalchemy"})),
     "service/reading.py": Floor(SERVICE, frozenset({"sqlalchemy"})),
@@ -99,7 +103,7 @@ FLOORS = {
     "report/tradeoffs.py": Floor(REPORT, frozenset({"matplotlib"})),
     "report/portraits.py": Floor(REPORT, frozenset({"matplotlib", "torch"})),
     "report/page.py": Floor(REPORT, frozenset({"jinja2"})),
-    "api.py": Floor(API, frozenset({"torch"})),
+    "api/": Floor(API, frozenset({"torch"})),
     "terminal/": Floor(TERMINAL, frozenset({"rich"})),
     "cli.py": Floor(("tune_vae.cli", *TERMINAL), frozenset({"typer"})),
     "__init__.py": Floor(API),
@@ -192,16 +196,17 @@ def test_imports_go_down_only(file: Path) -> None:
         ("spec/study.py", "from tune_vae.service import desk", "1: imports tune_vae.service.desk"),
         ("service/desk.py", "import ray", "1: imports ray"),
         ("service/cluster.py", "import mlflow", "1: imports mlflow"),
-        ("service/tracking.py", "import optuna", "1: imports optuna"),
-        ("service/tracking.py", "import sqlalchemy.exc", "1: imports sqlalchemy.exc"),
+        ("service/tracking/tracker.py", "import optuna", "1: imports optuna"),
+        ("service/tracking/client.py", "import sqlalchemy.exc", "1: imports sqlalchemy.exc"),
+        ("service/tracking/spool.py", "import mlflow", "1: imports mlflow"),
         ("service/journey.py", "import torch", "1: imports torch"),
-        ("service/ledger.py", "from tune_vae.api import check", "1: imports tune_vae.api"),
+        ("service/ledger/packs.py", "from tune_vae.api import check", "1: imports tune_vae.api"),
         ("service/results.py", "from tune_vae.report import page", "1: imports tune_vae.report"),
         ("report/page.py", "from tune_vae.api import check", "1: imports tune_vae.api"),
         ("report/page.py", "import mlflow", "1: imports mlflow"),
         ("training/gallery.py", "import matplotlib", "1: imports matplotlib"),
-        ("api.py", "from tune_vae.terminal import view", "1: imports tune_vae.terminal"),
-        ("api.py", "from rich.text import Text", "1: imports rich.text"),
+        ("api/training.py", "from tune_vae.terminal import view", "1: imports tune_vae.terminal"),
+        ("api/__init__.py", "from rich.text import Text", "1: imports rich.text"),
         ("terminal/live.py", "import typer", "1: imports typer"),
         ("errors.py", "import torch", "1: imports torch"),
         ("errors.py", "from tune_vae import cli", "1: imports tune_vae.cli"),

@@ -16,6 +16,7 @@ import torch
 
 from tests.trials import trial_config
 from tune_vae import api, load_vae
+from tune_vae.api.taking_home import vae_of
 from tune_vae.data import Splits, Targets
 from tune_vae.errors import CheckpointError, ExportError, StorageError
 from tune_vae.service import export
@@ -121,7 +122,7 @@ def test_folder_holds_what_is_needed_and_nothing_else(exported: Path) -> None:
 def test_module_works_with_torch_alone(trial: Trained, exported: Path, tmp_path: Path) -> None:
     run = alone(exported / "model.py", folder=tmp_path)
     assert run.returncode == 0, run.stderr
-    vae = api._vae(trial.row.config, trial.state)
+    vae = vae_of(trial.row.config, trial.state)
     x, mean, log_variance, again = torch.load(tmp_path / "answers.pt", weights_only=True)
     torch.testing.assert_close(x, vae.generate(5, seed=3), rtol=1e-5, atol=1e-5)
     with torch.no_grad():
@@ -139,7 +140,7 @@ def test_that_environment_has_nothing_but_torch(name: str, tmp_path: Path) -> No
 
 
 def test_model_of_an_export_is_that_of_the_checkpoint(trial: Trained, exported: Path) -> None:
-    vae, mine = api._vae(trial.row.config, trial.state), api.load_vae(exported)
+    vae, mine = vae_of(trial.row.config, trial.state), api.load_vae(exported)
     assert not mine.training
     assert mine.state_dict().keys() == vae.state_dict().keys()
     for name, value in vae.state_dict().items():

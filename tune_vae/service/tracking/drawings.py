@@ -1,0 +1,49 @@
+"""What a trial drew, shown by step on the page of its run."""
+
+import re
+import tempfile
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tune_vae.training.checkpoint import CheckpointStore
+from tune_vae.training.gallery import DRAWINGS, enlarged
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+__all__ = ["show_drawings"]
+
+SIDE = 300
+"""Pixels that drawings at least have in MLflow, which blurs what it must enlarge."""
+_THUMBNAIL = re.compile(r"drawn~(\w+)\+step\+(\d+)\+.*\+compressed\.webp")
+
+
+def show_drawings(client: "MlflowClient", run: str, store: CheckpointStore, trial: int) -> None:
+    """Show what a trial drew and MLflow does not show yet.
+
+    A file's name follows from what it shows: if a kill makes it come twice, it is there once.
+    """
+    from mlflow import Image
+
+    there = {Path(file.path).name for file in client.list_artifacts(run, "images")}
+    shown = {tuple(match.groups()) for name in there if (match := _THUMBNAIL.fullmatch(name))}
+    with tempfile.TemporaryDirectory() as folder:
+        for epoch in store.drawn(trial):
+            if {(name, str(epoch)) for name in DRAWINGS} <= shown:
+                continue
+            drawn_at, drawings = store.drawings(trial, epoch)
+            for name, pixels_HWC in drawings.items():
+                image = Image(enlarged(pixels_HWC, SIDE).numpy()).to_pil()
+                file = Path(folder) / _image_name(run, name, epoch, drawn_at)
+                image.save(f"{file}.png")
+                image.save(f"{file}+compressed.webp", lossless=True)
+        if any(Path(folder).iterdir()):
+            client.log_artifacts(run, folder, "images")
+            client.set_tag(run, "mlflow.loggedImages", "True")
+
+
+def _image_name(run: str, name: str, epoch: int, drawn_at: float) -> str:
+    """As MLflow's `log_image` names what its page then shows by step, but always the same."""
+    same = uuid.uuid5(uuid.NAMESPACE_URL, f"{run}/{name}/{epoch}")
+    return f"drawn~{name}+step+{epoch}+timestamp+{int(1000 * drawn_at)}+{same}"
