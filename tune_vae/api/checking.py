@@ -12,6 +12,7 @@ from tune_vae.data import Splits
 from tune_vae.service.foretold import dead_beyond
 from tune_vae.service.results import StudyResults
 from tune_vae.service.study_forecast import StudyForecast
+from tune_vae.spec.known_good import KnownGood
 from tune_vae.spec.study import StudySpec
 from tune_vae.spec.trial import TrialConfig
 
@@ -36,6 +37,7 @@ class CheckReport:
         dead_beyond: For decoders of which it is known, the least and the largest beta_norm beyond
             which a point is dead by the spectrum of the data and not trained.
         forecast: What the data's spectrum says of the space; None if it was not asked.
+        scouts: What scouts found good, to be tried first.
     """
 
     spec: StudySpec
@@ -47,6 +49,7 @@ class CheckReport:
     stores: tuple["StoreReport", ...]
     dead_beyond: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     forecast: StudyForecast | None = None
+    scouts: tuple[KnownGood, ...] = ()
 
     @property
     def steps_per_epoch(self) -> int:
@@ -72,10 +75,8 @@ def check(spec: StudySpec) -> CheckReport:
 
     data = sound_data(spec)
     stores = try_stores(spec.storage)
-    foreseen = forecast_of(spec, data)
-    spec = decided(
-        spec, foreseen, scouts_of(spec, data) if spec.undecided else [], begun=stores[0].works
-    )
+    foreseen, scouts = forecast_of(spec, data), scouts_of(spec, data)
+    spec = decided(spec, foreseen, scouts, begun=stores[0].works)
     configs = models_of(spec, data)
     sizes = [size_of(config) for config in configs]
     # A ledger that does not answer is told among the stores.
@@ -90,6 +91,7 @@ def check(spec: StudySpec) -> CheckReport:
         stores=stores,
         dead_beyond=_dead_beyond(spec, data, configs),
         forecast=replace(foreseen, space=spec.knobs["beta_norm"]),
+        scouts=tuple(first for one in scouts if (first := one.first_trial)),
     )
 
 

@@ -87,14 +87,16 @@ def prepared(spec: StudySpec) -> tuple[StudySpec, "DataFacts"]:
     from tune_vae.service.desk import DataFacts
 
     data = sound_data(spec)
+    scouts = scouts_of(spec, data) if spec.undecided or spec.known_good else []
     if spec.undecided:
         foreseen = forecast_of(spec, data, critical=_bounds_follow(spec, data))
-        spec = decided(spec, foreseen, scouts_of(spec, data))
+        spec = decided(spec, foreseen, scouts)
     digest = data.digest(conditional=spec.conditional)
     points = foretelling(spec, data)
     if spec.train.pack == AUTO:
         spec = spec.with_pack(_pack_size(spec, data))
-    return spec, DataFacts(data.shape, data.levels, digest, data.classes, points)
+    seen = tuple(first for one in scouts if (first := one.first_trial))
+    return spec, DataFacts(data.shape, data.levels, digest, data.classes, points, seen)
 
 
 def _bounds_follow(spec: StudySpec, data: Splits) -> bool:

@@ -320,7 +320,7 @@ def _constants(evidence: Evidence) -> Iterator[Finding]:
     if winner is None or not rows:
         return
     if winner.config.known_good:
-        yield Finding("The best is a constant of the literature:", f"{winner.config.known_good}.")
+        yield Finding("The best was known before the search:", f"{winner.config.known_good}.")
     behind = "; ".join(
         f"{row.config.known_good} +{row.values[0] - winner.values[0]:.2g}"
         for row in rows
@@ -328,7 +328,7 @@ def _constants(evidence: Evidence) -> Iterator[Finding]:
     )
     if behind:
         yield Finding(
-            "Constants of the literature, which were tried first, are behind the best:",
+            "What was known before the search, and was tried first, is behind the best:",
             f"{behind}.",
         )
 

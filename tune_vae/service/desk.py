@@ -20,6 +20,7 @@ from tune_vae.service.journey import Decision, Fault, TrialResult, conclusion, h
 from tune_vae.service.owner import end
 from tune_vae.service.results import StudyResults
 from tune_vae.service.rows import TrialRow
+from tune_vae.spec.known_good import KnownGood
 from tune_vae.spec.study import StudySpec
 from tune_vae.spec.trial import TrialConfig
 from tune_vae.training.checkpoint import CheckpointStore, try_out
@@ -29,13 +30,17 @@ __all__ = ["DataFacts", "Desk", "Ended", "Running", "Snapshot"]
 
 @dataclass(frozen=True)
 class DataFacts:
-    """What must be known of the data without loading it; see `Splits` and `CollapsePoints`."""
+    """What must be known of the data without loading it; see `Splits` and `CollapsePoints`.
+
+    `seen` is what scouts found good for them.
+    """
 
     shape: tuple[int, int, int]
     levels: int | None
     digest: str
     classes: int = 0
     points: CollapsePoints | None = None
+    seen: tuple[KnownGood, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -112,6 +117,7 @@ class Desk:
             digest=facts.digest,
             classes=facts.classes,
             points=facts.points,
+            seen=facts.seen,
         )
         self._tracker = MlflowTracker(spec, digest=facts.digest, store=self._store)
         self._board = _Board()

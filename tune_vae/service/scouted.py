@@ -8,6 +8,8 @@ from typing import Any
 
 from tune_vae.errors import CheckpointError
 from tune_vae.science.elbo import beta_to_norm
+from tune_vae.spec import components
+from tune_vae.spec.known_good import KnownGood
 from tune_vae.spec.study import StudySpec
 from tune_vae.spec.trial import TrialConfig
 from tune_vae.training import checkpoint
@@ -54,9 +56,26 @@ class Scouted:
         return own if math.isfinite(own) else sighting.bits_per_dim_calibrated
 
     @property
+    def lives(self) -> bool:
+        """Whether latents carry anything where most bits are saved."""
+        return self.best is not None and self.best.rate_nats >= DEAD_NATS
+
+    @property
     def best(self) -> Sighting | None:
-        """Where most bits are saved; a first trial."""
+        """Where most bits are saved."""
         return min(self.curve, key=self.bits, default=None)
+
+    @property
+    def first_trial(self) -> KnownGood | None:
+        """This decoder at the best β, for the search to try first; None if it lived nowhere."""
+        if self.best is None or not self.lives:
+            return None
+        config, wants = self.config, dict[str, Any]()
+        wants |= {"latent_dim": config.latent_dim, "beta_norm": self.norm(self.best)}
+        for knob, reference in (("likelihood", config.likelihood), ("sigma", config.sigma)):
+            if reference:
+                wants[knob] = components.split(reference)[0]
+        return KnownGood(f"what the scout of {self.config.decoder} found best", wants)
 
     @property
     def collapse(self) -> float | None:
@@ -75,7 +94,7 @@ class Scouted:
     @property
     def bounds(self) -> tuple[float, float] | None:
         """Proposed bounds of beta_norm, not rounded; None if it lived nowhere."""
-        if self.best is None or self.best.rate_nats < DEAD_NATS:
+        if self.best is None or not self.lives:
             return None
         high = MOST * (self.collapse or self.norm(self.curve[-1]) / MOST)
         return min(LEAST * self.norm(self.best), LEAST * high), high

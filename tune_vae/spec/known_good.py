@@ -1,4 +1,4 @@
-"""Constants of the literature that a search tries first, where its space holds them."""
+"""What a search tries first, where its space holds it: the literature's, and scouts'."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ __all__ = ["KnownGood", "known_good"]
 
 @dataclass(frozen=True)
 class KnownGood:
-    """A configuration that others found to work. What it does not name is left to the sampler.
+    """A configuration that is known to work. What it does not name is left to the sampler.
 
     Arguments:
         name: For people.
@@ -44,7 +44,9 @@ _ENUMERATING = ("GridSampler", "BruteForceSampler")
 """Samplers that go through a space point by point, which a trial from elsewhere would disturb."""
 
 
-def known_good(spec: StudySpec, *, values: int) -> list[tuple[str, dict[str, Any]]]:
+def known_good(
+    spec: StudySpec, *, values: int, seen: Sequence[KnownGood] = ()
+) -> list[tuple[str, dict[str, Any]]]:
     """What to try first: name, and parameters as the sampler knows them.
 
     Those that lie outside of the study's space are left out, and those that it leaves no choice;
@@ -53,11 +55,12 @@ def known_good(spec: StudySpec, *, values: int) -> list[tuple[str, dict[str, Any
     Arguments:
         spec: The study.
         values: N, data values of one example.
+        seen: What is known of these data, after the constants; see `scouted.Scouted.first_trial`.
     """
     sampler = next(iter(spec.sampler)).rpartition(":")[2]
     if not spec.known_good or sampler in _ENUMERATING:
         return []
-    found = ((constant.name, _parameters(spec, constant, values)) for constant in _CONSTANTS)
+    found = ((good.name, _parameters(spec, good, values)) for good in (*_CONSTANTS, *seen))
     return [(name, parameters) for name, parameters in found if parameters]
 
 

@@ -231,7 +231,7 @@ class StudySpec:
         knobs: What each trial is made of, by name: fixed, or open to the search.
         train, health, budget, storage, ray: The sections of the file.
         sampler, pruner: Optuna classes, or `ParetoPruner`: `{name: arguments}`.
-        known_good: Whether constants of the literature are tried first; see `spec.known_good`.
+        known_good: Whether what is known to be good is tried first; see `spec.known_good`.
         conditional: Whether encoder and decoder are told the label of each example.
         source: The file, for saying where in it something stands.
         bounds: What `beta_norm: auto` came to; None if the file does not say so, or before.

@@ -37,7 +37,7 @@ class TrialConfig(BaseModel):
         free_bits, free_bits_total, kl_target, init_scale: See `trainer.Member`.
         epochs, batch_size: Length of the training and images per step.
         objective: What the study minimises.
-        known_good: Which constant of the literature it tries, if any; see `spec.known_good`.
+        known_good: What it tries that is known to be good, if anything; see `spec.known_good`.
         rollbacks: How often it may be rolled back; see `spec.study.Training`.
         repeat_of: The trial that this one trains again with another seed; None for a trial of
             its own.

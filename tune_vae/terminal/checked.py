@@ -139,8 +139,9 @@ def _brief_span(low: float, high: float) -> str:
 
 
 def _first_trials(report: "CheckReport") -> dict[str, str]:
-    """The constants of the literature that a study which has no trials yet begins with."""
-    names = [name for name, _ in known_good(report.spec, values=report.data.values)]
+    """What is known to be good, with which a study that has no trials yet begins."""
+    first = known_good(report.spec, values=report.data.values, seen=report.scouts)
+    names = [name for name, _ in first]
     names = [] if report.seen else names[: report.spec.budget.trials]
     return {"first": f"{'; '.join(names)} (`known_good: false` leaves them out)"} if names else {}
 

@@ -33,7 +33,7 @@ def test_report_of_a_clear_winner_says_all_that_its_data_hold() -> None:
         "continuous_bernoulli +0.5.",
         "If samples are what you want, look at trial 2. Its samples lie 9 from real ones, those "
         "of trial 3 15.",
-        "Constants of the literature, which were tried first, are behind the best: optimal sigma "
+        "What was known before the search, and was tried first, is behind the best: optimal sigma "
         "at beta 1 +0.6.",
         "5 of 10 trials ran to the end. The others: 4 collapsed, 1 hopeless.",
         "All 4 collapsed trials had beta_norm above 1 (none of 6 others did).",
@@ -160,8 +160,8 @@ def test_best_at_the_edge_of_a_range_is_told(beta_norm: float, bound: str) -> No
 def test_winner_that_is_a_constant_of_the_literature_is_told() -> None:
     rows = [finished(0, 3.0, known_good="a constant"), finished(1, 4.0, known_good="another")]
     sentences = told(evidence(rows))
-    assert "The best is a constant of the literature: a constant." in sentences
-    assert any(sentence.endswith("are behind the best: another +1.") for sentence in sentences)
+    assert "The best was known before the search: a constant." in sentences
+    assert any(sentence.endswith("is behind the best: another +1.") for sentence in sentences)
 
 
 def test_winner_whose_samples_are_the_nearest_is_told_so() -> None:

@@ -288,8 +288,8 @@ FORMS: dict[str, Callable[[Evidence, re.Match[str]], bool]] = {
     r"The best (?P<count>\d+) have (?P<mine>.+)\. Tried were (?P<tried>.+)\.": narrow,
     r"The best (?P<name>\w+) lies at the edge of its range \((?P<bound>\S+)\)\. What is beyond "
     r"was not tried; move the bound, under a new name of the study\.": edge,
-    r"(?:The best is a constant of the literature: optimal sigma at beta 1\.|Constants of the "
-    r"literature, which were tried first, are behind the best: optimal sigma at beta 1 "
+    r"(?:The best was known before the search: optimal sigma at beta 1\.|What was "
+    r"known before the search, and was tried first, is behind the best: optimal sigma at beta 1 "
     r"\+(?P<behind>\S+)\.)": constant,
     r"(?P<done>\d+) of (?P<all>\d+) trials ran to the end\.(?: The others: (?P<others>.+)\.)?": (
         ended

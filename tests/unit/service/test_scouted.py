@@ -8,6 +8,7 @@ import torch
 
 from tests.trials import study, trial_config
 from tune_vae.service.scouted import Scouted, keep, recall, scouting
+from tune_vae.spec.known_good import known_good
 from tune_vae.training.scout import Sighting
 
 # With N 64 and M 4, beta is 16 times beta_norm.
@@ -45,6 +46,36 @@ def test_decoder_that_never_dies_is_bounded_by_what_was_seen_and_a_dead_one_not_
         assert scouted(*curve).bounds is None
     # Where a latent comes and goes nothing is said of a collapse.
     assert scouted(*reversed(LIVELY)).collapse is None
+
+
+def test_best_beta_is_a_first_trial_where_the_study_holds_it() -> None:
+    first = scouted(*LIVELY).first_trial
+    assert first
+    # β 1.6 of N 64 and M 4.
+    wide = {
+        "beta_norm": {"log_uniform": [0.01, 10]},
+        "likelihood": {"choice": ["bernoulli", "laplace"]},
+        "sigma": "optimal",
+    }
+    spec = study(known_good=True, search=wide)
+    (*_, (name, parameters)) = known_good(spec, values=64, seen=[first])
+    assert "scout of laplace" in name
+    assert parameters == {"likelihood": "laplace", "beta_norm": pytest.approx(0.1)}
+    for other in (
+        wide | {"beta_norm": {"log_uniform": [0.2, 10]}},
+        wide | {"likelihood": "bernoulli"},
+        wide | {"sigma": "fixed"},
+    ):
+        names = [
+            one
+            for one, _ in known_good(study(known_good=True, search=other), values=64, seen=[first])
+        ]
+        assert name not in names
+
+
+def test_scout_that_saw_no_life_suggests_nothing() -> None:
+    for curve in ((), LIVELY[3:]):
+        assert scouted(*curve).first_trial is None
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Where new trials come from: constants of the literature, then what the sampler draws.
+"""Where new trials come from: what is known to be good, then what the sampler draws.
 
 A point that is dead by the data's spectrum is drawn, told and not trained.
 """
@@ -29,7 +29,7 @@ from tune_vae.service.rows import (
     memory_limit,
     most_in_a_pack,
 )
-from tune_vae.spec.known_good import known_good
+from tune_vae.spec.known_good import KnownGood, known_good
 from tune_vae.spec.trial import TrialConfig
 
 __all__ = ["Asked", "Draws"]
@@ -63,6 +63,7 @@ class Draws:
         leases: What runs here.
         shape, levels, classes: Of its data.
         points: Beyond which KL weights they leave no latent alive; None if not known.
+        seen: What is known to be good for them.
     """
 
     def __init__(
@@ -74,13 +75,14 @@ class Draws:
         levels: int | None,
         classes: int,
         points: CollapsePoints | None,
+        seen: Sequence[KnownGood],
     ) -> None:
         self._opened, self._leases, self.outages = opened, leases, opened.outages
-        self._spec, self._points = opened.spec, points
+        self._spec, self._points, self._seen = opened.spec, points, seen
         self._shape, self._levels, self._classes = shape, levels, classes
 
     def enqueue_known_good(self) -> None:
-        """Let constants of the literature be the first trials of a study that has none yet.
+        """Let what is known to be good be the first trials of a study that has none yet.
 
         Two processes that begin it at the same moment may both do so; see `is_constant_again`.
         """
@@ -88,7 +90,7 @@ class Draws:
         if any("config" in row.user_attrs for row in rows):
             return
         there = {row.user_attrs.get("known_good") for row in rows if not is_stillborn(row)}
-        constants = known_good(self._spec, values=math.prod(self._shape))
+        constants = known_good(self._spec, values=math.prod(self._shape), seen=self._seen)
         for name, parameters in constants[: self._spec.budget.trials]:
             if name not in there:
                 self._opened.study.enqueue_trial(parameters, user_attrs={"known_good": name})

@@ -19,6 +19,7 @@ from tune_vae.service.ledger.recovery import Recovery
 from tune_vae.service.ledger.repeats import Repeats
 from tune_vae.service.ledger.telling import note_end, note_epoch
 from tune_vae.service.rows import TrialRow, is_foretold, table
+from tune_vae.spec.known_good import KnownGood
 from tune_vae.spec.study import StudySpec
 from tune_vae.spec.trial import TrialConfig
 
@@ -32,6 +33,7 @@ class OptunaLedger:
         spec: The study.
         shape, levels, digest, classes: Of its data. A study goes on with the data it began with.
         points: Beyond which KL weights its data leave no latent alive; None if not known.
+        seen: What is known to be good for its data; tried first, see `known_good`.
 
     Raises:
         StorageError: The storage cannot be opened.
@@ -47,6 +49,7 @@ class OptunaLedger:
         digest: str,
         classes: int = 0,
         points: CollapsePoints | None = None,
+        seen: Sequence[KnownGood] = (),
     ) -> None:
         self._opened = OpenStudy(spec, digest)
         self.outages = self._opened.outages
@@ -54,7 +57,13 @@ class OptunaLedger:
         self._live = self._leases.live
         self._recovery = Recovery(self._opened, self._leases)
         draws = Draws(
-            self._opened, self._leases, shape=shape, levels=levels, classes=classes, points=points
+            self._opened,
+            self._leases,
+            shape=shape,
+            levels=levels,
+            classes=classes,
+            points=points,
+            seen=seen,
         )
         self._packs = Packs(self._opened, self._leases, self._recovery, draws)
         self._repeats = Repeats(self._opened, self._leases, self._recovery)
@@ -70,7 +79,7 @@ class OptunaLedger:
     def ask_pack(self, size: int) -> list[TrialConfig] | None:
         """Up to `size` trials of one pack key to run now; None when there is nothing left.
 
-        An interrupted trial comes first and alone, and so does a constant of the literature. An
+        An interrupted trial comes first and alone, and so does one that is known to be good. An
         empty list means that all that is left runs on another machine, which may yet drop it.
 
         Raises:

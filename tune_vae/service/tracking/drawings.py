@@ -37,7 +37,7 @@ def show_drawings(client: "MlflowClient", run: str, store: CheckpointStore, tria
                 image = Image(enlarged(pixels_HWC, SIDE).numpy()).to_pil()
                 file = Path(folder) / _image_name(run, name, epoch, drawn_at)
                 image.save(f"{file}.png")
-                image.save(f"{file}+compressed.webp", lossless=True)
+                image.save(f"{file}+compressed.webp", lossless=True, quality=0, method=0)
         if any(Path(folder).iterdir()):
             client.log_artifacts(run, folder, "images")
             client.set_tag(run, "mlflow.loggedImages", "True")
