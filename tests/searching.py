@@ -20,7 +20,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from optuna.trial import FrozenTrial
 
-from tune_vae.service.ledger import read_rows
+from tune_vae.service.ledger.looking import read_rows
 from tune_vae.service.rows import TrialRow
 from tune_vae.spec.study import Storage, StudySpec
 

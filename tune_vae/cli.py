@@ -192,9 +192,9 @@ def confirm(
 def status(study: Study, as_json: AsJson = False, server: Server = "") -> None:
     """How far a study is, also while it is searched elsewhere."""
     from tune_vae import api, terminal
-    from tune_vae.spec.study import StudySpec
+    from tune_vae.spec.study import StudyOutline
 
-    spec = StudySpec.load(study)
+    spec = StudyOutline.load(study)
     show = terminal.write_status if as_json else terminal.show_status
     show(terminal.console(), api.results(spec, reports=False), spec)
 

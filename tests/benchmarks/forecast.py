@@ -19,11 +19,11 @@ from tests.benchmarks.verdicts.make_histories import fashion_mnist
 from tune_vae.data import Splits, scale
 from tune_vae.data.datasets.digits import Digits
 from tune_vae.science.collapse_point import EXAMPLES, CollapsePoints, collapse_points
-from tune_vae.science.elbo import beta_from_norm
 from tune_vae.science.forecast import LinearForecast, Outlook
 from tune_vae.science.likelihoods.gaussian import Gaussian
 from tune_vae.science.sigmas.fixed import Fixed
 from tune_vae.science.spectrum import Spectrum, spectrum
+from tune_vae.science.units import beta_from_norm
 from tune_vae.service.study_forecast import LEAST, MOST
 
 TRIALS = 15

@@ -12,7 +12,7 @@ from tests.searching import Workplace, copy_database
 from tests.stores import MLFLOW_WARNINGS
 from tune_vae.api import check
 from tune_vae.science.health import Kind
-from tune_vae.service.ledger import read_rows
+from tune_vae.service.ledger.looking import read_rows
 from tune_vae.spec import components
 from tune_vae.spec.study import StudySpec
 

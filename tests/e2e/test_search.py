@@ -16,7 +16,7 @@ from optuna.trial import TrialState
 import tune_vae
 from tests.searching import Ended, Workplace, copy_database, kill, wait_until
 from tests.stores import MLFLOW_WARNINGS
-from tune_vae.service.ledger import OptunaLedger
+from tune_vae.service.ledger.optuna_ledger import OptunaLedger
 from tune_vae.service.rows import TrialRow
 from tune_vae.spec.study import StudySpec
 

@@ -10,7 +10,7 @@ from tests.fault.test_kill import SMALL
 from tests.searching import Workplace, kill, may_be_another_host, wait_until
 from tests.servers import connect
 from tests.stores import MLFLOW_WARNINGS
-from tune_vae.service.ledger import read_rows
+from tune_vae.service.ledger.looking import read_rows
 from tune_vae.service.rows import TrialRow
 from tune_vae.training.checkpoint import CheckpointStore
 

@@ -11,7 +11,7 @@ import pytest
 from tests.fault.test_kill import place_for
 from tests.searching import Workplace, kill, wait_until
 from tests.stores import MLFLOW_WARNINGS
-from tune_vae.service.ledger import GRACE_SECONDS
+from tune_vae.service.ledger.open_study import GRACE_SECONDS
 from tune_vae.service.rows import TrialRow
 
 pytestmark = [

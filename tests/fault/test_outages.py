@@ -15,7 +15,8 @@ from tests.fault.test_kill import SMALL, place_for
 from tests.searching import Workplace, kill, may_be_another_host, wait_until
 from tests.servers import MlflowServer, Postgres
 from tests.stores import MLFLOW_WARNINGS
-from tune_vae.service.ledger import GRACE_SECONDS, read_rows
+from tune_vae.service.ledger.looking import read_rows
+from tune_vae.service.ledger.open_study import GRACE_SECONDS
 from tune_vae.service.rows import TrialRow
 from tune_vae.training.checkpoint import CheckpointStore
 

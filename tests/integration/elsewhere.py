@@ -14,7 +14,7 @@ from tune_vae.science.collapse_point import CollapsePoints
 from tune_vae.science.health import Kind, Verdict
 from tune_vae.science.history import EpochReport
 from tune_vae.service.journey import TrialResult
-from tune_vae.service.ledger import OptunaLedger
+from tune_vae.service.ledger.optuna_ledger import OptunaLedger
 from tune_vae.spec.study import StudySpec
 from tune_vae.spec.trial import TrialConfig
 

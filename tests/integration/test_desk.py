@@ -22,7 +22,7 @@ from tune_vae.errors import StorageError
 from tune_vae.science.health import Kind, Verdict
 from tune_vae.service.desk import DataFacts, Desk
 from tune_vae.service.journey import Fault, TrialResult
-from tune_vae.service.ledger import read_rows
+from tune_vae.service.ledger.looking import read_rows
 from tune_vae.service.owner import _process_start, owner
 from tune_vae.spec.study import StudySpec
 from tune_vae.spec.trial import TrialConfig

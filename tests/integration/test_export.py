@@ -1,5 +1,7 @@
 """Which trial of a real study is exported, and which is not."""
 
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,7 @@ from tune_vae.errors import (
 )
 from tune_vae.science.health import Kind, Limits, Verdict
 from tune_vae.service.journey import TrialResult, run_pack
-from tune_vae.service.ledger import OptunaLedger
+from tune_vae.service.ledger.optuna_ledger import OptunaLedger
 from tune_vae.spec.study import StudySpec
 from tune_vae.training.checkpoint import CheckpointStore
 
@@ -49,6 +51,29 @@ def searched(folder: Path, trials: int = 2, **changes: Any) -> StudySpec:
     for row in ledger.rows():
         store.publish(row.trial, row.best.epoch if row.best else None)
     return spec
+
+
+def test_status_is_told_without_torch(folder: Path) -> None:
+    """Which takes longer to import than all else that a status needs."""
+    spec = searched(folder)
+    (folder / "study.yaml").write_text(spec.text)
+    program = """
+import sys
+sys.modules["torch"] = None
+from tune_vae.cli import main
+main()
+"""
+    run = subprocess.run(
+        [sys.executable, "-c", program, "status", "study.yaml"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert run.returncode == 0, run.stderr
+    assert "2/2 ended" in run.stdout
+    assert "best" in run.stdout
 
 
 def test_winner_is_exported_unless_a_trial_is_named(folder: Path) -> None:

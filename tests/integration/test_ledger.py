@@ -35,17 +35,10 @@ from tune_vae.science.health import Kind, Verdict
 from tune_vae.science.history import EpochReport
 from tune_vae.service import databases
 from tune_vae.service.journey import Decision, Fault, TrialResult
-from tune_vae.service.ledger import (
-    GRACE_SECONDS,
-    OptunaLedger,
-    drawing,
-    patience,
-    read_bounds,
-    read_rows,
-    read_study,
-    recovery,
-)
-from tune_vae.service.ledger.open_study import OpenStudy
+from tune_vae.service.ledger import drawing, patience, recovery
+from tune_vae.service.ledger.looking import read_bounds, read_rows, read_study
+from tune_vae.service.ledger.open_study import GRACE_SECONDS, OpenStudy
+from tune_vae.service.ledger.optuna_ledger import OptunaLedger
 from tune_vae.service.ledger.recovery import ERRORS_IN_A_ROW
 from tune_vae.service.pareto_pruner import vectors_of
 from tune_vae.service.plugins import plugin_problems

@@ -19,7 +19,8 @@ from tests.trials import DIGEST, EPOCHS, LEVELS, SHAPE, study
 from tune_vae.science.health import Kind, Verdict
 from tune_vae.service.desk import DataFacts, Desk
 from tune_vae.service.journey import Decision, Fault, TrialResult
-from tune_vae.service.ledger import OptunaLedger, read_rows
+from tune_vae.service.ledger.looking import read_rows
+from tune_vae.service.ledger.optuna_ledger import OptunaLedger
 from tune_vae.service.results import StudyResults
 from tune_vae.spec.study import StudySpec
 from tune_vae.spec.trial import TrialConfig

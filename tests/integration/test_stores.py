@@ -28,7 +28,7 @@ from tests.trials import study
 from tune_vae import api
 from tune_vae.errors import StorageError
 from tune_vae.service import databases, ledger, stores
-from tune_vae.service.ledger import read_rows
+from tune_vae.service.ledger.looking import read_rows
 from tune_vae.service.stores import file_system, try_stores
 from tune_vae.spec.study import Storage, StudySpec
 

@@ -239,6 +239,29 @@ def test_run_that_another_machine_began_meanwhile_is_found(place: Place) -> None
     assert place.steps() == [1, 2, 3, 4]
 
 
+def test_run_that_a_dying_server_began_without_an_answer_is_not_begun_again(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin, lost = MlflowClient.create_run, []
+
+    def begin_and_die(*args: Any, **options: Any) -> Run:
+        run = begin(*args, **options)
+        if "tune_vae.trial" in options["tags"] and not lost:
+            lost.append(run)
+            raise ConnectionError("connection reset by peer")
+        return run
+
+    monkeypatch.setattr(MlflowClient, "create_run", begin_and_die)
+    tracker = place.tracker()
+    show(tracker, place.config())
+    tracker.conclude(result())
+    assert tracker.close()
+    assert lost
+    assert place.run().info.run_id == lost[0].info.run_id
+    assert place.run().data.params["likelihood"] == "gaussian"
+    assert place.steps() == [1, 2, 3, 4]
+
+
 def test_epoch_that_two_processes_send_at_once_is_shown_once(place: Place) -> None:
     """As when a process dies whose request is still under way, and another takes up the trial."""
     dead, heir = place.tracker(), place.tracker()

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tune_vae.science.elbo import beta_from_norm
 from tune_vae.science.likelihoods.gaussian import Gaussian
 from tune_vae.science.networks.mlp import Mlp
 from tune_vae.science.sigmas.fixed import Fixed
+from tune_vae.science.units import beta_from_norm
 from tune_vae.science.vae import VAE
 
 SHAPE, LATENTS, BETA_NORM = (1, 4, 4), 3, 0.2

@@ -11,12 +11,12 @@ from torch import Tensor
 
 from tests.discovery import component_classes
 from tune_vae.data import Splits, scale
-from tune_vae.science.elbo import bits_per_dim
 from tune_vae.science.evaluation import calibrated_log_sigma, score
 from tune_vae.science.likelihoods import Domain, Likelihood
 from tune_vae.science.likelihoods.gaussian import Gaussian
 from tune_vae.science.networks.mlp import Mlp
 from tune_vae.science.sigmas.fixed import Fixed
+from tune_vae.science.units import bits_per_dim
 from tune_vae.science.vae import VAE
 
 IMAGES = 100

@@ -21,7 +21,7 @@ from tune_vae.errors import StudyError, StudyFileError, TuneVaeError
 from tune_vae.science.health import Kind, Limits, Verdict
 from tune_vae.science.history import EpochReport
 from tune_vae.service.journey import run_pack
-from tune_vae.service.ledger import OptunaLedger
+from tune_vae.service.ledger.optuna_ledger import OptunaLedger
 from tune_vae.service.scouted import keep
 from tune_vae.spec.study import StudySpec
 from tune_vae.training.checkpoint import CheckpointStore, load

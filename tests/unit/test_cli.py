@@ -158,13 +158,21 @@ def test_wrong_usage_ends_with_code_2(arguments: tuple[str, ...], says: str, run
     assert out == ""
 
 
-@pytest.mark.parametrize("command", ["search", "confirm", "status", "report", "ui"])
+@pytest.mark.parametrize("command", ["search", "confirm", "report", "ui"])
 def test_broken_study_is_refused_by_every_command(command: str, run: Run, folder: Path) -> None:
     (folder / "broken.yaml").write_text(text(latent_dim="0"))
     code, _, err = run(command, "broken.yaml")
     assert code == 2
     assert "`latent_dim` must be at least 1, got 0" in err
     assert sorted(entry.name for entry in folder.iterdir()) == ["broken.yaml"]
+
+
+def test_status_looks_at_all_of_a_study_but_its_space(run: Run, folder: Path) -> None:
+    (folder / "broken.yaml").write_text(text(budget="{trials: 0}", latent_dim="0"))
+    code, _, err = run("status", "broken.yaml")
+    assert code == 2
+    assert "`budget.trials`" in err
+    assert "latent_dim" not in err
 
 
 def test_log_is_diagnosed_from_a_pipe(

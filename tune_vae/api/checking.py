@@ -70,12 +70,14 @@ def check(spec: StudySpec) -> CheckReport:
             pruner.
         DataError: The data cannot be loaded.
     """
-    from tune_vae.service.ledger import read_rows
+    from tune_vae.service.ledger.looking import read_rows
     from tune_vae.service.stores import try_stores
 
     data = sound_data(spec)
     stores = try_stores(spec.storage)
-    foreseen, scouts = forecast_of(spec, data), scouts_of(spec, data)
+    foreseen = forecast_of(spec, data)
+    # They lie beside the checkpoints.
+    scouts = scouts_of(spec, data) if stores[2].works else []
     spec = decided(spec, foreseen, scouts, begun=stores[0].works)
     configs = models_of(spec, data)
     sizes = [size_of(config) for config in configs]

@@ -112,7 +112,7 @@ def scouts_of(spec: StudySpec, data: Splits) -> list[Scouted]:
 
 def _known_rows(spec: StudySpec) -> Sequence[TrialRow]:
     """Trials of a study; none if it has not begun or its ledger does not answer."""
-    from tune_vae.service.ledger import read_rows
+    from tune_vae.service.ledger.looking import read_rows
 
     try:
         return StudyResults.of(spec, read_rows(spec) or []).rows

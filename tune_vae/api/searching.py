@@ -8,8 +8,8 @@ import torch
 
 from tune_vae.api.forecasting import forecast_of, foretelling
 from tune_vae.api.models import models_of, size_of, sound_data
-from tune_vae.api.outcome import results
 from tune_vae.api.scouting import scouts_of
+from tune_vae.api.standing import results
 from tune_vae.data import Splits
 from tune_vae.data.preparing import cores
 from tune_vae.errors import Problem, StudyError, StudyFileError
@@ -112,7 +112,7 @@ def decided(
     Raises:
         StudyFileError: There is no forecast for all of its decoders.
     """
-    from tune_vae.service.ledger import read_bounds
+    from tune_vae.service.ledger.looking import read_bounds
 
     if not spec.undecided:
         return spec

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from tune_vae.api.models import images_of
-from tune_vae.api.outcome import results, trial_of
 from tune_vae.api.places import beside_checkpoints
+from tune_vae.api.standing import results, trial_of
 from tune_vae.data import Splits, scale
 from tune_vae.errors import CheckpointError, DataError, ExportError
 from tune_vae.science.vae import VAE
@@ -119,7 +119,7 @@ def export(spec: StudySpec, trial: int | None = None, *, to: Path | None = None)
         StorageError: The ledger cannot be read, or the folder not be written.
     """
     from tune_vae.service.export import refuse_existing, write
-    from tune_vae.service.ledger import data_digest
+    from tune_vae.service.ledger.looking import data_digest
 
     row = _winner(spec) if trial is None else trial_of(spec, trial)
     if not row.ended:

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tune_vae.errors import TuneVaeError
-from tune_vae.science.elbo import bits_per_dim
 from tune_vae.science.health import Kind
 from tune_vae.science.history import EpochReport, History
+from tune_vae.science.units import bits_per_dim
 from tune_vae.science.vae import VAE
 from tune_vae.service.journey import describes, history_of
 from tune_vae.service.results import StudyResults

@@ -12,8 +12,8 @@ from matplotlib.lines import Line2D
 
 from tune_vae.report.drawing import INK, PALE, WIDTH, Picture, drawn, logarithmic
 from tune_vae.report.evidence import Evidence, noun
-from tune_vae.science.elbo import bits_per_dim
 from tune_vae.science.health import Kind
+from tune_vae.science.units import bits_per_dim
 from tune_vae.service.front import fronts
 from tune_vae.service.palette import COLOURS
 from tune_vae.service.rows import TrialRow

@@ -13,9 +13,9 @@ the smallest of movements around the mean; see `collapse_point`.
 import math
 from dataclasses import dataclass
 
-from tune_vae.science.elbo import bits_per_dim
 from tune_vae.science.sigmas import LOWEST
 from tune_vae.science.spectrum import Spectrum
+from tune_vae.science.units import bits_per_dim
 
 __all__ = ["LinearForecast", "Outlook"]
 

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
-from tune_vae.science.elbo import beta_to_norm
 from tune_vae.science.history import COMPARABLE_WEIGHT, EpochReport, History
+from tune_vae.science.units import beta_to_norm
 
 __all__ = ["Kind", "Limits", "Verdict", "judge"]
 

@@ -101,7 +101,8 @@ class Desk:
 
     def __init__(self, spec: StudySpec, facts: DataFacts, *, confirm: bool = False) -> None:
         # Imported here: workers know this class by name only, and need neither library.
-        from tune_vae.service.ledger import GRACE_SECONDS, HEARTBEAT_SECONDS, OptunaLedger
+        from tune_vae.service.ledger.open_study import GRACE_SECONDS, HEARTBEAT_SECONDS
+        from tune_vae.service.ledger.optuna_ledger import OptunaLedger
         from tune_vae.service.tracking import MlflowTracker
 
         spec.enable_imports()

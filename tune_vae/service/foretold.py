@@ -1,15 +1,19 @@
 """Which configurations are dead by the data's spectrum alone, so that nobody need train them."""
 
-from tune_vae.science.collapse_point import CollapsePoints
-from tune_vae.science.elbo import beta_to_norm
+from typing import TYPE_CHECKING
+
+from tune_vae.science.units import beta_to_norm
 from tune_vae.spec import components
 from tune_vae.spec.trial import TrialConfig
+
+if TYPE_CHECKING:
+    from tune_vae.science.collapse_point import CollapsePoints
 
 __all__ = ["dead_beyond", "foretold", "may_live", "passed_over", "the_limit"]
 
 
 def dead_beyond(
-    config: TrialConfig, points: CollapsePoints | None, *, factor: float
+    config: TrialConfig, points: "CollapsePoints | None", *, factor: float
 ) -> float | None:
     """The beta_norm beyond which such a configuration is foretold dead, whatever its own.
 
@@ -36,7 +40,7 @@ def may_live(config: TrialConfig) -> bool:
     return bool(paid or config.classes or set(config.prior) != {"standard"})
 
 
-def foretold(config: TrialConfig, points: CollapsePoints | None, *, factor: float) -> str:
+def foretold(config: TrialConfig, points: "CollapsePoints | None", *, factor: float) -> str:
     """Why a configuration is not worth its training, in a sentence; empty if it may be."""
     limit = dead_beyond(config, points, factor=factor)
     if limit is None or config.beta_norm <= limit:

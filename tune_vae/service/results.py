@@ -10,7 +10,7 @@ from tune_vae.science.health import Kind
 from tune_vae.service.finalists import Finalist, chosen
 from tune_vae.service.front import dominates, hypervolume, knee, undominated
 from tune_vae.service.rows import TrialRow
-from tune_vae.spec.study import StudySpec
+from tune_vae.spec.study import StudyOutline
 from tune_vae.spec.trial import TrialConfig
 
 NOTABLE = 0.002
@@ -46,7 +46,9 @@ class StudyResults:
     foretold: int = 0
 
     @classmethod
-    def of(cls, spec: StudySpec, rows: Sequence[TrialRow], *, foretold: int = 0) -> "StudyResults":
+    def of(
+        cls, spec: StudyOutline, rows: Sequence[TrialRow], *, foretold: int = 0
+    ) -> "StudyResults":
         """What the rows of a study's ledger say."""
         budget = spec.budget
         return cls(

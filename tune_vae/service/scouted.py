@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from tune_vae.errors import CheckpointError
-from tune_vae.science.elbo import beta_to_norm
+from tune_vae.science.units import beta_to_norm
 from tune_vae.spec import components
 from tune_vae.spec.known_good import KnownGood
 from tune_vae.spec.study import StudySpec

@@ -8,12 +8,12 @@ from functools import cached_property
 
 from tune_vae.science.collapse_point import CollapsePoints
 from tune_vae.science.critical_beta import CriticalBeta
-from tune_vae.science.elbo import beta_from_norm, beta_to_norm
 from tune_vae.science.forecast import LinearForecast, Outlook
 from tune_vae.science.likelihoods.gaussian import Gaussian
 from tune_vae.science.sigmas.fixed import Fixed
 from tune_vae.science.sigmas.optimal import Optimal
 from tune_vae.science.spectrum import Spectrum
+from tune_vae.science.units import beta_from_norm, beta_to_norm
 from tune_vae.service.foretold import dead_beyond, may_live
 from tune_vae.spec import components
 from tune_vae.spec.space import Auto, Choice, Node, Range

@@ -15,13 +15,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from tune_vae.data import Dataset
 from tune_vae.errors import Problem
-from tune_vae.science.likelihoods import Likelihood
-from tune_vae.science.networks import Network
-from tune_vae.science.priors import Prior
-from tune_vae.science.schedules import Schedule
-from tune_vae.science.sigmas import Sigma
 from tune_vae.spec.source import YamlPath, nearest, shown
 
 __all__ = [
@@ -29,6 +23,7 @@ __all__ = [
     "ComponentError",
     "build",
     "completed",
+    "contract",
     "find",
     "imports_from",
     "names",
@@ -40,15 +35,15 @@ __all__ = [
 Ref = str | dict[str, Any]
 """`name`, or `{name: {arguments}}`."""
 
-FAMILIES: dict[str, tuple[str, type]] = {
-    "dataset": ("tune_vae.data.datasets", Dataset),
-    "network": ("tune_vae.science.networks", Network),
-    "likelihood": ("tune_vae.science.likelihoods", Likelihood),
-    "sigma": ("tune_vae.science.sigmas", Sigma),
-    "prior": ("tune_vae.science.priors", Prior),
-    "schedule": ("tune_vae.science.schedules", Schedule),
+FAMILIES = {
+    "dataset": ("tune_vae.data.datasets", "tune_vae.data:Dataset"),
+    "network": ("tune_vae.science.networks", "tune_vae.science.networks:Network"),
+    "likelihood": ("tune_vae.science.likelihoods", "tune_vae.science.likelihoods:Likelihood"),
+    "sigma": ("tune_vae.science.sigmas", "tune_vae.science.sigmas:Sigma"),
+    "prior": ("tune_vae.science.priors", "tune_vae.science.priors:Prior"),
+    "schedule": ("tune_vae.science.schedules", "tune_vae.science.schedules:Schedule"),
 }
-"""Package and contract of each family."""
+"""Package and contract of each family; imported on demand, because they import torch."""
 
 
 class ComponentError(ValueError):
@@ -92,6 +87,13 @@ def names(family: str) -> list[str]:
     return sorted(file.stem for file in Path(folder).glob("*.py") if file.stem != "__init__")
 
 
+def contract(family: str) -> type:
+    """The class below which all components of a family are."""
+    module, _, name = FAMILIES[family][1].partition(":")
+    found: type = getattr(importlib.import_module(module), name)
+    return found
+
+
 def split(ref: object) -> tuple[str, dict[str, Any]]:
     """Name and arguments of a reference.
 
@@ -119,19 +121,18 @@ def find(family: str, name: str) -> type:
     Raises:
         ComponentError: There is none.
     """
-    package, contract = FAMILIES[family]
     if ":" in name:
-        return _imported(family, name, contract)
+        return _imported(family, name)
     if name not in names(family):
         raise ComponentError(
             [Problem(f"unknown {family} `{name}`", (name,), nearest(name, names(family)), True)]
         )
-    module = importlib.import_module(f"{package}.{name}")
+    module = importlib.import_module(f"{FAMILIES[family][0]}.{name}")
     found: type = getattr(module, "".join(word.capitalize() for word in name.split("_")))
     return found
 
 
-def _imported(family: str, path: str, contract: type) -> type:
+def _imported(family: str, path: str) -> type:
     def refuse(message: str, tip: str = "") -> ComponentError:
         return ComponentError([Problem(message, (path,), tip, on_key=True)])
 
@@ -155,11 +156,11 @@ def _imported(family: str, path: str, contract: type) -> type:
             f"`{module}` means {imported.__file__} here, not the file beside the study",
             "give the file beside the study another name",
         )
-    made = getattr(found, "__dataclass_params__", None)
-    if not (isinstance(found, type) and issubclass(found, contract) and made and made.frozen):
+    made, wanted = getattr(found, "__dataclass_params__", None), contract(family)
+    if not (isinstance(found, type) and issubclass(found, wanted) and made and made.frozen):
         raise refuse(
             f"`{path}` is not a {family}",
-            f"it must be a frozen dataclass below {contract.__module__}.{contract.__name__}",
+            f"it must be a frozen dataclass below {wanted.__module__}.{wanted.__name__}",
         )
     if inspect.isabstract(found):
         abstract: frozenset[str] = getattr(found, "__abstractmethods__")  # noqa: B009

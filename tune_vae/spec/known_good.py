@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tune_vae.science.elbo import beta_to_norm
+from tune_vae.science.units import beta_to_norm
 from tune_vae.spec import components
 from tune_vae.spec.study import StudySpec
 

@@ -12,11 +12,10 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from tune_vae.data import Dataset
 from tune_vae.errors import Problem, masked
 from tune_vae.science.health import Limits
 from tune_vae.science.history import OBJECTIVES
@@ -26,6 +25,9 @@ from tune_vae.spec.knobs import KNOBS, KnobReader, adopt
 from tune_vae.spec.source import Source, YamlPath, nearest, read, shown
 from tune_vae.spec.space import Auto, Node, Range, Suggest
 
+if TYPE_CHECKING:
+    from tune_vae.data import Dataset
+
 __all__ = [
     "AUTO",
     "GRAPH_KNOBS",
@@ -34,6 +36,7 @@ __all__ = [
     "Budget",
     "RayOptions",
     "Storage",
+    "StudyOutline",
     "StudySpec",
     "Training",
     "is_url",
@@ -220,24 +223,63 @@ _SEARCH_REQUIRED = {
 }
 
 
-@dataclass(frozen=True)
-class StudySpec:
-    """A study as its file states it.
+@dataclass(frozen=True, kw_only=True)
+class StudyOutline:
+    """A study but for its space: enough to find it, and to tell how it stands.
+
+    The names in a space stand for classes that import PyTorch, for which a person who only wants
+    to know how far a search has come would wait longer than for all else.
 
     Arguments:
         name: Of the study, its MLflow experiment and its folder of checkpoints.
-        data: Reference of the data set.
         objective: One or two names from `OBJECTIVES`, each to be minimised.
+        train, budget, storage: Sections of the file.
+        source: The file, for saying where in it something stands.
+        server: Of a `tune-vae serve`, where its stores are; empty if they are named otherwise.
+    """
+
+    name: str
+    objective: tuple[str, ...]
+    train: Training
+    budget: Budget
+    storage: Storage
+    source: Source = field(compare=False, repr=False)
+    server: str = field(default="", compare=False)
+
+    @property
+    def operand(self) -> str:
+        """What a command is given to find this study: its file, and the server if there is one."""
+        return f"{self.file} --server {self.server}" if self.server else self.file
+
+    @property
+    def file(self) -> str:
+        """Path of the study file as given."""
+        return self.source.file
+
+    @classmethod
+    def load(cls, file: str | Path) -> "StudyOutline":
+        """Read a study file; what its space holds is not looked at.
+
+        Raises:
+            StudyFileError: With everything that is wrong with the rest of it.
+        """
+        return replace(_Parser(read(Path(file))).outline(), server=os.environ.get(SERVER, ""))
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudySpec(StudyOutline):
+    """A study as its file states it.
+
+    Arguments:
+        data: Reference of the data set.
         knobs: What each trial is made of, by name: fixed, or open to the search.
-        train, health, budget, storage, ray: The sections of the file.
+        health, ray: Sections of the file.
         sampler, pruner: Optuna classes, or `ParetoPruner`: `{name: arguments}`.
         known_good: Whether what is known to be good is tried first; see `spec.known_good`.
         conditional: Whether encoder and decoder are told the label of each example.
-        source: The file, for saying where in it something stands.
         bounds: What `beta_norm: auto` came to; None if the file does not say so, or before.
         folder: Where the file lies, and beside it the modules that its import paths name; empty
             for a study that is no file.
-        server: Of a `tune-vae serve`, where its stores are; empty if they are named otherwise.
 
     Example:
         >>> spec = StudySpec.parse('''
@@ -251,33 +293,16 @@ class StudySpec:
         '0.01 … 1 (log)'
     """
 
-    name: str
     data: dict[str, Any]
-    objective: tuple[str, ...]
     knobs: Mapping[str, Node]
-    train: Training
     health: Limits
-    budget: Budget
+    ray: RayOptions
     sampler: dict[str, Any]
     pruner: dict[str, Any]
-    storage: Storage
-    ray: RayOptions
-    source: Source = field(compare=False, repr=False)
     known_good: bool = True
     conditional: bool = False
     bounds: tuple[float, float] | None = None
     folder: str = field(default="", compare=False)
-    server: str = field(default="", compare=False)
-
-    @property
-    def operand(self) -> str:
-        """What a command is given to find this study: its file, and the server if there is one."""
-        return f"{self.file} --server {self.server}" if self.server else self.file
-
-    @property
-    def file(self) -> str:
-        """Path of the study file as given."""
-        return self.source.file
 
     @property
     def text(self) -> str:
@@ -319,7 +344,7 @@ class StudySpec:
         if self.folder:
             components.imports_from(Path(self.folder))
 
-    def dataset(self) -> Dataset:
+    def dataset(self) -> "Dataset":
         """The data set, not yet loaded."""
         built: Dataset = components.build("dataset", self.data)
         return built
@@ -427,7 +452,13 @@ class _Parser:
         self._problems = source.problems
         self._reader = KnobReader(source.problems)
 
-    def study(self) -> StudySpec:
+    def outline(self) -> StudyOutline:
+        shared = self._shared()
+        self._source.fail()
+        return StudyOutline(**shared)
+
+    def _shared(self) -> dict[str, Any]:
+        """What an outline has; all keys of the file are looked at."""
         data = self._source.data
         if not isinstance(data, dict):
             self._problems.append(
@@ -447,16 +478,23 @@ class _Parser:
                     Problem(f"`{key}` must hold keys and values, got {shown(given)}", (key,))
                 )
         self._required(data, (), _REQUIRED)
-        sections = {
+        storage = self._section(Storage, "storage")
+        self._refuse_passwords(storage)
+        return {
+            "name": self._name(),
+            "objective": self._objective(),
             "train": self._section(Training, "train"),
             "budget": self._section(Budget, "budget"),
-            "storage": self._section(Storage, "storage"),
+            "storage": storage.overridden(os.environ),
+            "source": self._source,
+        }
+
+    def study(self) -> StudySpec:
+        shared = self._shared()
+        sections = {
             "ray": self._section(RayOptions, "ray"),
             "health": self._section(Limits, "health"),
         }
-        self._refuse_passwords(sections["storage"])
-        sections["storage"] = sections["storage"].overridden(os.environ)
-        name, objective = self._name(), self._objective()
         reference, knobs = self._data(), self._knobs()
         sampler, pruner = self._reference("sampler"), self._reference("pruner")
         known_good = self._flag(
@@ -471,16 +509,14 @@ class _Parser:
         )
         self._source.fail()
         return StudySpec(
-            name=name,
             data=reference,
-            objective=objective,
             knobs=knobs,
             sampler=sampler or {"TPESampler": {}},
-            pruner=pruner or _default_pruner(sections["train"].epochs, objective),
-            source=self._source,
+            pruner=pruner or _default_pruner(shared["train"].epochs, shared["objective"]),
             known_good=known_good,
             conditional=conditional,
             **sections,
+            **shared,
         )
 
     def given(self, values: Mapping[str, Any]) -> dict[str, Node]:

@@ -2,15 +2,17 @@
 
 import hashlib
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict
 
-from tune_vae.science.elbo import beta_from_norm
+from tune_vae.science.units import beta_from_norm
 from tune_vae.spec import components
 from tune_vae.spec.knobs import KNOBS
 from tune_vae.spec.study import StudySpec
-from tune_vae.training.trainer import Member
+
+if TYPE_CHECKING:
+    from tune_vae.training.trainer import Member
 
 __all__ = ["TrialConfig"]
 
@@ -178,8 +180,10 @@ class TrialConfig(BaseModel):
                 flat[name] = float(value)
         return flat
 
-    def member(self) -> Member:
+    def member(self) -> "Member":
         """What the trainer needs of it."""
+        from tune_vae.training.trainer import Member
+
         return Member(
             trial=self.trial,
             seed=self.seed,

@@ -11,7 +11,6 @@ from tune_vae.spec.knobs import KNOBS
 from tune_vae.spec.known_good import known_good
 from tune_vae.spec.study import VARIABLES
 from tune_vae.terminal.words import duration, mib, show_facts, span
-from tune_vae.training.lookout import LOOK_STEPS
 
 if TYPE_CHECKING:
     from tune_vae.api import CheckReport
@@ -91,6 +90,8 @@ def show_check(out: Console, report: "CheckReport") -> None:
 
 def _losses(spec: "StudySpec") -> str:
     """When a trial whose loss is not finite ends."""
+    from tune_vae.training.lookout import LOOK_STEPS
+
     times = spec.train.rollbacks
     back = f", after {times}× back to the epoch before at half the lr" if times else ""
     return f"within {2 * LOOK_STEPS} steps{back}"

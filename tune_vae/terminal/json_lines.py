@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tune_vae.service.desk import Running, Snapshot
     from tune_vae.service.results import StudyResults
     from tune_vae.service.rows import TrialRow
-    from tune_vae.spec.study import StudySpec
+    from tune_vae.spec.study import StudyOutline, StudySpec
     from tune_vae.spec.trial import TrialConfig
 
 __all__ = ["JsonView", "write_diagnosis", "write_report", "write_results", "write_status"]
@@ -94,7 +94,7 @@ def write_results(out: Console, results: "StudyResults", spec: "StudySpec") -> N
     _write(out, "study_end", _study(spec) | _standing(results))
 
 
-def write_status(out: Console, results: "StudyResults", spec: "StudySpec") -> None:
+def write_status(out: Console, results: "StudyResults", spec: "StudyOutline") -> None:
     """How a study stands, and what runs or waits."""
     going = [
         _names(row.config)
@@ -154,7 +154,7 @@ def _write(out: Console, event: str, told: Mapping[str, Any]) -> None:
     out.out(json.dumps(line, allow_nan=False), highlight=False)
 
 
-def _study(spec: "StudySpec") -> dict[str, Any]:
+def _study(spec: "StudyOutline") -> dict[str, Any]:
     return {
         "study": spec.name,
         "file": spec.file,

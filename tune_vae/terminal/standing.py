@@ -15,7 +15,7 @@ from tune_vae.terminal.words import SYMBOLS, brief, duration, short_name, word
 if TYPE_CHECKING:
     from tune_vae.service.desk import Ended
     from tune_vae.service.results import StudyResults
-    from tune_vae.spec.study import StudySpec
+    from tune_vae.spec.study import StudyOutline, StudySpec
 
 __all__ = ["best_line", "counts", "eta", "show_foretold", "show_status", "verdict_line"]
 
@@ -63,7 +63,7 @@ def best_line(results: "StudyResults") -> str:
     )
 
 
-def show_status(out: Console, results: "StudyResults", spec: "StudySpec") -> None:
+def show_status(out: Console, results: "StudyResults", spec: "StudyOutline") -> None:
     """A study as it stands, also while it is searched elsewhere."""
     running = [row for row in (*results.rows, *results.repeats) if row.state == "running"]
     waiting = [row for row in results.rows if row.state == "waiting"]

@@ -14,12 +14,12 @@ from torch import Tensor
 
 from tune_vae.data import Splits, Targets, scale
 from tune_vae.science.bound import importance_weighted
-from tune_vae.science.elbo import bits_per_dim
 from tune_vae.science.images import psnr, ssim
 from tune_vae.science.information import Estimate, decoder_sensitivity, information
 from tune_vae.science.likelihoods import Measure
 from tune_vae.science.representation import dci, mutual_information_gap, probe_accuracy
 from tune_vae.science.samples import PrincipalSpace, overlap, sample_distance
+from tune_vae.science.units import bits_per_dim
 from tune_vae.science.vae import VAE
 from tune_vae.training.gallery import gallery
 

@@ -12,11 +12,11 @@ from torch import Tensor
 
 from tune_vae.data import Splits, scale
 from tune_vae.errors import DataError
-from tune_vae.science.elbo import bits_per_dim
 from tune_vae.science.evaluation import calibrated_log_sigma, score
 from tune_vae.science.multi_rate import POSITION, position, with_gates
 from tune_vae.science.sigmas.optimal import Optimal
 from tune_vae.science.sigmas.shared import Shared
+from tune_vae.science.units import bits_per_dim
 from tune_vae.science.vae import VAE
 from tune_vae.training.feeding import batches, placed
 from tune_vae.training.pack import Pack, fresh_row

@@ -20,7 +20,6 @@ from torch import Tensor, nn
 from tune_vae.data import Splits, scale
 from tune_vae.errors import CheckpointError, DataError
 from tune_vae.science.collapse_point import spectral_peak
-from tune_vae.science.elbo import bits_per_dim
 from tune_vae.science.evaluation import ACTIVE_VARIANCE, calibrated_log_sigma, score
 from tune_vae.science.history import COMPARABLE_WEIGHT, EpochReport, Rollback
 from tune_vae.science.likelihoods import Likelihood
@@ -30,6 +29,7 @@ from tune_vae.science.priors.standard import Standard
 from tune_vae.science.schedules import Schedule
 from tune_vae.science.sigmas import Sigma
 from tune_vae.science.signals import PROBES, Signals, signals
+from tune_vae.science.units import bits_per_dim
 from tune_vae.science.vae import VAE
 from tune_vae.training.appraisal import Appraisal, Appraiser
 from tune_vae.training.capture import Step, captured

@@ -35,7 +35,7 @@ from tests.servers import running_postgres
 from tests.trials import LEVELS, SHAPE, study
 from tune_vae import api
 from tune_vae.service.journey import TrialResult
-from tune_vae.service.ledger import OptunaLedger
+from tune_vae.service.ledger.optuna_ledger import OptunaLedger
 from tune_vae.service.results import StudyResults
 from tune_vae.service.rows import plain
 from tune_vae.spec.study import Storage, StudySpec

@@ -19,7 +19,7 @@ from tune_vae import api
 from tune_vae.data import Splits, scale
 from tune_vae.science.collapse_point import EXAMPLES, collapse_points
 from tune_vae.service.journey import run_pack
-from tune_vae.service.ledger import OptunaLedger
+from tune_vae.service.ledger.optuna_ledger import OptunaLedger
 from tune_vae.spec.study import Storage, StudySpec
 from tune_vae.spec.trial import TrialConfig
 from tune_vae.training.checkpoint import CheckpointStore

@@ -13,7 +13,7 @@ from tests.benchmarks.verdicts.make_histories import EDGE, PLANS, WILD, Plan, fa
 from tune_vae.data import Splits, scale
 from tune_vae.data.datasets.digits import Digits
 from tune_vae.science.collapse_point import EXAMPLES, collapse_points
-from tune_vae.science.elbo import beta_from_norm
+from tune_vae.science.units import beta_from_norm
 
 FACTORS = (0.75, 1.0, 1.5, 2.0)
 PLAN_OF = {plan.name: plan for plan in (*PLANS, *WILD, *EDGE)}

@@ -19,7 +19,6 @@ from tests.benchmarks.verdicts.histories import FILE, Run, load, save
 from tune_vae.data import Splits
 from tune_vae.data.datasets.digits import Digits
 from tune_vae.data.datasets.fashion_mnist import FashionMnist
-from tune_vae.science.elbo import beta_from_norm
 from tune_vae.science.history import History
 from tune_vae.science.likelihoods import Likelihood
 from tune_vae.science.likelihoods.bernoulli import Bernoulli
@@ -41,6 +40,7 @@ from tune_vae.science.sigmas import Sigma
 from tune_vae.science.sigmas.fixed import Fixed
 from tune_vae.science.sigmas.optimal import Optimal
 from tune_vae.science.sigmas.shared import Shared
+from tune_vae.science.units import beta_from_norm
 from tune_vae.training.trainer import Member, Trainer
 
 SCHEDULES: dict[str, Schedule] = {

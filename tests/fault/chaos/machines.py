@@ -22,6 +22,9 @@ KINDS = {
 }
 """What can be killed, and how its command line tells it; a driver takes all with it."""
 
+EXPECTED = (0, 4, -signal.SIGKILL)
+"""Exit codes of a command to which all this happens; of any other its last words are shown."""
+
 RESTART_SECONDS = 12.0
 """Within this time somebody, or a scheduler, runs the command again."""
 
@@ -68,6 +71,9 @@ class Machine:
         """Note an end of the command, and begin it again when it is time."""
         if self._process is not None and self._process.poll() is not None:
             self.codes.append(self._process.returncode)
+            if self.codes[-1] not in EXPECTED:
+                said = (self.place.folder / "output.txt").read_text(encoding="utf-8")
+                print(f"{self.place.folder.name} ended with {self.codes[-1]}:\n{said[-3000:]}")
             (self.place.folder / "output.txt").rename(
                 self.place.folder / f"output-{len(self.codes)}.txt"
             )

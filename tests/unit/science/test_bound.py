@@ -22,7 +22,6 @@ from tests.science.test_linear_gaussian import (
 )
 from tune_vae.science import bound as module
 from tune_vae.science.bound import Bound, importance_weighted
-from tune_vae.science.elbo import bits_per_dim
 from tune_vae.science.evaluation import score
 from tune_vae.science.information import Estimate
 from tune_vae.science.likelihoods.bernoulli import Bernoulli
@@ -31,6 +30,7 @@ from tune_vae.science.likelihoods.gaussian import Gaussian
 from tune_vae.science.networks.mlp import Mlp
 from tune_vae.science.priors.normal import Normal
 from tune_vae.science.sigmas.per_image import PerImage
+from tune_vae.science.units import bits_per_dim
 from tune_vae.science.vae import LOG_VARIANCE_BOUND, VAE
 
 

@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from tune_vae.science.elbo import beta_from_norm, beta_to_norm, bits_per_dim, rate_nats
+from tune_vae.science.elbo import rate_nats
+from tune_vae.science.units import beta_from_norm, beta_to_norm, bits_per_dim
 
 FILE = Path(__file__).parents[2] / "oracles" / "rates.json"
 VECTORS = json.loads(FILE.read_text())

@@ -10,7 +10,6 @@ import torch
 from tests.factories import member
 from tune_vae.data import Splits, scale
 from tune_vae.errors import CheckpointError, DataError
-from tune_vae.science.elbo import bits_per_dim
 from tune_vae.science.history import OBJECTIVES, EpochReport
 from tune_vae.science.likelihoods.bernoulli import Bernoulli
 from tune_vae.science.likelihoods.continuous_bernoulli import ContinuousBernoulli
@@ -21,6 +20,7 @@ from tune_vae.science.schedules.linear import Linear
 from tune_vae.science.sigmas.fixed import Fixed
 from tune_vae.science.sigmas.optimal import Optimal
 from tune_vae.science.sigmas.shared import Shared
+from tune_vae.science.units import bits_per_dim
 from tune_vae.training.trainer import Member, Trainer, build_vae
 
 State = Mapping[str, object]

@@ -10,17 +10,3 @@ Repeats of finalists are rows of a study of their own beside it, `<name>/repeats
 sampler: several rows of one point would mislead it, and what it suggests is the same with and
 without them.
 """
-
-from tune_vae.service.ledger.looking import data_digest, read_bounds, read_rows, read_study
-from tune_vae.service.ledger.open_study import GRACE_SECONDS, HEARTBEAT_SECONDS
-from tune_vae.service.ledger.optuna_ledger import OptunaLedger
-
-__all__ = [
-    "GRACE_SECONDS",
-    "HEARTBEAT_SECONDS",
-    "OptunaLedger",
-    "data_digest",
-    "read_bounds",
-    "read_rows",
-    "read_study",
-]

@@ -11,14 +11,14 @@ from tune_vae.service.ledger.open_study import name_of_repeats, storage_at
 from tune_vae.service.ledger.patience import DATABASE_ERRORS, unreachable
 from tune_vae.service.reading import REPORTS, plain_rows
 from tune_vae.service.rows import TrialRow, is_foretold, table
-from tune_vae.spec.study import StudySpec
+from tune_vae.spec.study import StudyOutline
 
 __all__ = ["data_digest", "read_bounds", "read_rows", "read_study"]
 
 _T = TypeVar("_T")
 
 
-def read_rows(spec: StudySpec) -> list[TrialRow] | None:
+def read_rows(spec: StudyOutline) -> list[TrialRow] | None:
     """The trials of a study, without joining it; None when it was never begun.
 
     Raises:
@@ -28,7 +28,7 @@ def read_rows(spec: StudySpec) -> list[TrialRow] | None:
     return found and found[0]
 
 
-def read_study(spec: StudySpec, *, reports: bool = True) -> tuple[list[TrialRow], int] | None:
+def read_study(spec: StudyOutline, *, reports: bool = True) -> tuple[list[TrialRow], int] | None:
     """The trials of a study and how many points were drawn and not trained, without joining it.
 
     Arguments:
@@ -53,7 +53,7 @@ def read_study(spec: StudySpec, *, reports: bool = True) -> tuple[list[TrialRow]
     return _look(spec, read)
 
 
-def data_digest(spec: StudySpec) -> str | None:
+def data_digest(spec: StudyOutline) -> str | None:
     """Fingerprint of the data that a study was begun with; None when it never was.
 
     Raises:
@@ -62,7 +62,7 @@ def data_digest(spec: StudySpec) -> str | None:
     return _look_at_study(spec, lambda study: study.user_attrs.get("data"))
 
 
-def read_bounds(spec: StudySpec) -> tuple[float, float] | None:
+def read_bounds(spec: StudyOutline) -> tuple[float, float] | None:
     """What `beta_norm: auto` came to when a study began; None if it never did.
 
     Raises:
@@ -72,14 +72,14 @@ def read_bounds(spec: StudySpec) -> tuple[float, float] | None:
     return (bounds[0], bounds[1]) if bounds else None
 
 
-def _look_at_study(spec: StudySpec, at: Callable[[optuna.Study], _T]) -> _T | None:
+def _look_at_study(spec: StudyOutline, at: Callable[[optuna.Study], _T]) -> _T | None:
     def look(_: sqlalchemy.Engine) -> _T:
         return at(optuna.load_study(study_name=spec.name, storage=storage_at(spec.storage.ledger)))
 
     return _look(spec, look)
 
 
-def _look(spec: StudySpec, at: Callable[[sqlalchemy.Engine], _T | None]) -> _T | None:
+def _look(spec: StudyOutline, at: Callable[[sqlalchemy.Engine], _T | None]) -> _T | None:
     try:
         # Optuna would create what is missing, and disturb a search that is creating it; this is
         # the last of its tables.

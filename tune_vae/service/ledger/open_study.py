@@ -11,7 +11,7 @@ from tune_vae.errors import StudyError, masked
 from tune_vae.service import databases
 from tune_vae.service.ledger.patience import DATABASE_ERRORS, Outages, unreachable
 from tune_vae.service.plugins import pruner_of, quiet
-from tune_vae.spec.study import StudySpec
+from tune_vae.spec.study import StudyOutline, StudySpec
 
 __all__ = [
     "GRACE_SECONDS",
@@ -153,7 +153,7 @@ def _repeats_of(
         return None
 
 
-def name_of_repeats(spec: StudySpec) -> str:
+def name_of_repeats(spec: StudyOutline) -> str:
     """Of the study that they are rows of."""
     # A slash is in no study's name.
     return f"{spec.name}/repeats"

@@ -25,7 +25,7 @@ QUIET = {
 }
 # MLflow's own patience is four minutes for a request, in which it says nothing; ours is without
 # end, and says what it waits for.
-_IMPATIENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "60"}
+_IMPATIENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "60"}
 
 
 def client_of(storage: Storage) -> "MlflowClient":

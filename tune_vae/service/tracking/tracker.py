@@ -123,14 +123,24 @@ class MlflowTracker:
 
     def _open(self, config: TrialConfig) -> None:
         trial = config.trial
-        # Another machine may have begun it since.
-        known = self._spool.call(self._page.trials, f" and tags.`tune_vae.trial` = '{trial}'")
-        if known:
-            self._runs[trial] = known[0].info.run_id
+        self._runs[trial], begun_before = self._spool.call(self._found_or_begun, config)
+        if begun_before:
             self._reopen(config)
             return
-        run = self._spool.call(
-            self._client.create_run,
+        self._log_params(self._runs[trial], config)
+        self._shown[trial] = set()
+
+    def _found_or_begun(self, config: TrialConfig) -> tuple[str, bool]:
+        """The run of a trial, and whether it was there.
+
+        Repeated as a whole: another machine may have begun it since, and a server that died may
+        have begun it without saying so.
+        """
+        trial = config.trial
+        known = self._page.trials(f" and tags.`tune_vae.trial` = '{trial}'")
+        if known:
+            return known[0].info.run_id, True
+        run = self._client.create_run(
             self._page.experiment,
             run_name=run_name(config),
             tags=common_tags(self._spec)
@@ -143,8 +153,7 @@ class MlflowTracker:
             }
             | ({"tune_vae.known_good": config.known_good} if config.known_good else {}),
         )
-        self._log_params(run.info.run_id, config)
-        self._runs[trial], self._shown[trial] = run.info.run_id, set()
+        return run.info.run_id, False
 
     def _log_params(self, run: str, config: TrialConfig) -> None:
         from mlflow.entities import Dataset, DatasetInput, Param
