@@ -27,8 +27,9 @@ from tests.stores import MLFLOW_WARNINGS
 from tests.trials import study
 from tune_vae import api
 from tune_vae.errors import StorageError
-from tune_vae.service import databases, ledger, stores
+from tune_vae.service import databases, stores
 from tune_vae.service.ledger.looking import read_rows
+from tune_vae.service.ledger.open_study import GRACE_SECONDS
 from tune_vae.service.stores import file_system, try_stores
 from tune_vae.spec.study import Storage, StudySpec
 
@@ -316,7 +317,7 @@ def test_beats_are_compared_in_one_time_zone(pg_ledger: str) -> None:
     )
     with connect(pg_ledger) as connection:
         age = float(connection.exec_driver_sql(query).scalar_one())
-    assert abs(age) < ledger.GRACE_SECONDS / 2
+    assert abs(age) < GRACE_SECONDS / 2
 
 
 @pytest.mark.parametrize("ahead", [-600, 600])

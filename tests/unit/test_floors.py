@@ -78,7 +78,7 @@ FLOORS = {
     "service/tracking/": Floor(SERVICE, frozenset({"mlflow"})),
     "service/tracking/spool.py": Floor(SERVICE),
     "service/ledger/": Floor(SERVICE, frozenset({"optuna"})),
-    "service/ledger/looking.py": Floor(SERVICE, frozenset({"optuna", "sqlalchemy"})),
+    "service/ledger/looking.py": Floor(SERVICE, frozenset({"sqlalchemy"})),
     "service/ledger/patience.py": Floor(SERVICE, frozenset({"optuna", "sqlalchemy"})),
     "service/ledger/recovery.py": Floor(SERVICE, frozenset({"optuna", "sqlalchemy"})),
     "service/gate.py": Floor(SERVICE, inside=frozenset({"starlette", "uvicorn"})),

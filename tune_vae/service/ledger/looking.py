@@ -1,19 +1,17 @@
-"""What a study looks like to somebody who does not join it."""
+"""What a study looks like to somebody who does not join it, and needs no Optuna for that."""
 
 from collections.abc import Callable
 from typing import TypeVar
 
-import optuna
 import sqlalchemy
+from sqlalchemy.exc import SQLAlchemyError
 
 from tune_vae.service import databases
-from tune_vae.service.ledger.open_study import name_of_repeats, storage_at
-from tune_vae.service.ledger.patience import DATABASE_ERRORS, unreachable
-from tune_vae.service.reading import REPORTS, plain_rows
+from tune_vae.service.reading import REPORTS, plain_fact, plain_rows
 from tune_vae.service.rows import TrialRow, is_foretold, table
 from tune_vae.spec.study import StudyOutline
 
-__all__ = ["data_digest", "read_bounds", "read_rows", "read_study"]
+__all__ = ["data_digest", "name_of_repeats", "read_bounds", "read_rows", "read_study"]
 
 _T = TypeVar("_T")
 
@@ -59,7 +57,8 @@ def data_digest(spec: StudyOutline) -> str | None:
     Raises:
         StorageError: The storage cannot be opened.
     """
-    return _look_at_study(spec, lambda study: study.user_attrs.get("data"))
+    digest: str | None = _look(spec, lambda engine: plain_fact(engine, spec.name, "data"))
+    return digest
 
 
 def read_bounds(spec: StudyOutline) -> tuple[float, float] | None:
@@ -68,26 +67,24 @@ def read_bounds(spec: StudyOutline) -> tuple[float, float] | None:
     Raises:
         StorageError: The storage cannot be opened.
     """
-    bounds = _look_at_study(spec, lambda study: study.user_attrs.get("bounds"))
+    bounds = _look(spec, lambda engine: plain_fact(engine, spec.name, "bounds"))
     return (bounds[0], bounds[1]) if bounds else None
 
 
-def _look_at_study(spec: StudyOutline, at: Callable[[optuna.Study], _T]) -> _T | None:
-    def look(_: sqlalchemy.Engine) -> _T:
-        return at(optuna.load_study(study_name=spec.name, storage=storage_at(spec.storage.ledger)))
-
-    return _look(spec, look)
+def name_of_repeats(spec: StudyOutline) -> str:
+    """Of the study that they are rows of."""
+    # A slash is in no study's name.
+    return f"{spec.name}/repeats"
 
 
 def _look(spec: StudyOutline, at: Callable[[sqlalchemy.Engine], _T | None]) -> _T | None:
+    url = spec.storage.ledger
     try:
-        # Optuna would create what is missing, and disturb a search that is creating it; this is
-        # the last of its tables.
-        if not databases.has_table(spec.storage.ledger, "alembic_version"):
+        # What is missing is not created, lest a search that is creating it be disturbed; this is
+        # the last of Optuna's tables.
+        if not databases.has_table(url, "alembic_version"):
             return None
-        with databases.opened(spec.storage.ledger) as engine:
+        with databases.opened(url) as engine:
             return at(engine)
-    except KeyError:
-        return None
-    except (*DATABASE_ERRORS, ImportError, ValueError) as error:
-        raise unreachable(spec, error) from None
+    except (SQLAlchemyError, ImportError, ValueError) as error:
+        raise databases.unreachable(url, "storage.ledger", error) from None

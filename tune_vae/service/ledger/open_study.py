@@ -9,16 +9,15 @@ from optuna.trial import FrozenTrial, TrialState
 
 from tune_vae.errors import StudyError, masked
 from tune_vae.service import databases
+from tune_vae.service.ledger.looking import name_of_repeats
 from tune_vae.service.ledger.patience import DATABASE_ERRORS, Outages, unreachable
 from tune_vae.service.plugins import pruner_of, quiet
-from tune_vae.spec.study import StudyOutline, StudySpec
+from tune_vae.spec.study import StudySpec
 
 __all__ = [
     "GRACE_SECONDS",
     "HEARTBEAT_SECONDS",
     "OpenStudy",
-    "name_of_repeats",
-    "storage_at",
 ]
 
 HEARTBEAT_SECONDS = 15
@@ -117,7 +116,7 @@ def _open(spec: StudySpec) -> tuple[RDBStorage, optuna.Study]:
     # other; the second finds them when it tries again.
     for attempt in range(5):
         try:
-            storage = storage_at(url)
+            storage = _storage_at(url)
             study = optuna.create_study(
                 storage=storage,
                 study_name=spec.name,
@@ -153,13 +152,7 @@ def _repeats_of(
         return None
 
 
-def name_of_repeats(spec: StudyOutline) -> str:
-    """Of the study that they are rows of."""
-    # A slash is in no study's name.
-    return f"{spec.name}/repeats"
-
-
-def storage_at(url: str) -> RDBStorage:
+def _storage_at(url: str) -> RDBStorage:
     """Optuna's storage in a database, with leases that run out."""
     with quiet():
         storage = RDBStorage(

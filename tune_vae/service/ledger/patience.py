@@ -11,7 +11,7 @@ from optuna.exceptions import StorageInternalError
 
 from tune_vae.errors import StorageError
 from tune_vae.service import databases
-from tune_vae.spec.study import StudyOutline, StudySpec
+from tune_vae.spec.study import StudySpec
 
 __all__ = ["DATABASE_ERRORS", "Outages", "patient", "unreachable"]
 
@@ -88,6 +88,6 @@ def patient(method: Callable[Concatenate[_S, _P], _T]) -> Callable[Concatenate[_
     return patient
 
 
-def unreachable(spec: StudyOutline, error: Exception) -> StorageError:
+def unreachable(spec: StudySpec, error: Exception) -> StorageError:
     """What to tell a user of a study whose ledger cannot be opened."""
     return databases.unreachable(spec.storage.ledger, "storage.ledger", error)
