@@ -862,7 +862,7 @@ def test_run_that_somebody_deleted_costs_no_other_trial_its_page(place: Place) -
     show(tracker, place.config(1))
     tracker.conclude(result(0))
     tracker.conclude(result(1))
-    assert tracker.close(30)
+    assert tracker.close(silence=30)
     (left,) = [run for run in place.runs() if run.data.tags["tune_vae.trial"] == "1"]
     assert left.info.status == "FINISHED"
 
@@ -885,9 +885,51 @@ def test_store_that_cannot_be_reached_is_told_and_does_not_hold_up_the_end(
     assert "MLflow" in tracker.trouble
     assert str(port) in tracker.trouble
     begin = time.monotonic()
-    assert not tracker.close(2)
+    assert not tracker.close(silence=2)
     assert time.monotonic() - begin < 2 + 6
     assert "mlflow" not in [thread.name for thread in threading.enumerate()]
+
+
+def test_end_of_a_search_waits_for_a_slow_store_that_answers(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send = MlflowClient.log_batch
+
+    def slowly(*args: Any, **options: Any) -> Any:
+        time.sleep(0.3)
+        return send(*args, **options)
+
+    monkeypatch.setattr(MlflowClient, "log_batch", slowly)
+    tracker, trials = place.tracker(), range(4)
+    for trial in trials:
+        show(tracker, place.config(trial))
+        tracker.conclude(result(trial))
+    # Each answer comes within this time, all of them do not.
+    assert tracker.close(silence=2)
+    assert [run.info.status for run in place.runs()] == ["FINISHED" for _ in trials]
+
+
+def test_interrupted_search_leaves_to_the_next_what_a_slow_store_does_not_take(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tracker, trials = place.tracker(), range(4)
+    tracker.open(place.config())
+    wait_for(place.runs)
+    send = MlflowClient.log_batch
+
+    def slowly(*args: Any, **options: Any) -> Any:
+        time.sleep(0.5)
+        return send(*args, **options)
+
+    with monkeypatch.context() as slow:
+        slow.setattr(MlflowClient, "log_batch", slowly)
+        for trial in trials:
+            show(tracker, place.config(trial))
+            tracker.conclude(result(trial))
+        begin = time.monotonic()
+        assert not tracker.close(limit=1)
+        assert time.monotonic() - begin < 1 + 6
+    assert len(place.runs()) < len(trials)
 
 
 def test_store_that_comes_back_gets_everything(place: Place, shared: Path) -> None:

@@ -159,7 +159,7 @@ def _search(
             finally:
                 ray.get(desk.stop.remote())
                 final: Snapshot = ray.get(desk.snapshot.remote(window.seen))
-                if not ray.get(desk.close.remote(note(final))):
+                if not ray.get(desk.close.remote(note(final), hurry=signals.stop)):
                     final = replace(final, trouble="MLflow did not take everything")
         return final
 

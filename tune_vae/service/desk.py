@@ -7,6 +7,7 @@ address and import neither Optuna nor MLflow.
 
 import contextlib
 import functools
+import math
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -26,6 +27,9 @@ from tune_vae.spec.trial import TrialConfig
 from tune_vae.training.checkpoint import CheckpointStore, try_out
 
 __all__ = ["DataFacts", "Desk", "Ended", "Running", "Snapshot"]
+
+HURRY_SECONDS = 60.0
+"""Within which an interrupted search lets MLflow have what it can."""
 
 
 @dataclass(frozen=True)
@@ -467,8 +471,14 @@ class Desk:
     def _results(self) -> StudyResults:
         return StudyResults.of(self._spec, self._rows, foretold=self._foretold)
 
-    def close(self, note: str = "") -> bool:
-        """Hand over what still runs, finish the pages; whether all of them were finished."""
+    def close(self, note: str = "", *, hurry: bool = False) -> bool:
+        """Hand over what still runs, finish the pages; whether all of them were finished.
+
+        Arguments:
+            note: What MLflow's page shall say of the study.
+            hurry: Whether somebody waits for the end, so that a page may be left to the next
+                search though MLflow answers.
+        """
         self._closing.set()
         self._ledger.release()
         self._ledger.spend(self._uncounted())
@@ -477,7 +487,7 @@ class Desk:
                 self._tracker.tag(finalist.row.trial, "seeds", str(finalist))
         if note:
             self._tracker.note(note)
-        return self._tracker.close()
+        return self._tracker.close(limit=HURRY_SECONDS if hurry else math.inf)
 
     def _beat(self) -> None:
         while not self._closing.wait(self._beat_seconds):

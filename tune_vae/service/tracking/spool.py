@@ -36,7 +36,7 @@ class Spool:
         self._jobs: queue.Queue[Callable[[], None]] = queue.Queue()
         self._closing = threading.Event()
         self._trouble = self._refused = ""
-        self._deadline = math.inf
+        self._deadline = self._limit = self._silence = math.inf
         self._connected = self._finished = False
 
     def start(self, connect: Callable[[], None], *, flush: Callable[[], None]) -> None:
@@ -59,11 +59,22 @@ class Spool:
         """Add a job; its requests to MLflow go through `call`."""
         self._jobs.put(functools.partial(job, *args))
 
-    def close(self, seconds: float = 120.0) -> bool:
-        """Finish what is queued within a time; whether MLflow took all there ever was."""
-        self._deadline = time.monotonic() + seconds
+    def close(self, *, silence: float = 120.0, limit: float = math.inf) -> bool:
+        """Finish what is queued, for as long as MLflow answers.
+
+        Arguments:
+            silence: Seconds without an answer after which the rest is left to the next search.
+            limit: The same for seconds in all.
+
+        Returns:
+            Whether MLflow took all there ever was.
+        """
+        now = time.monotonic()
+        self._silence, self._limit = silence, now + limit
+        self._deadline = min(now + silence, self._limit)
         self._closing.set()
-        self._thread.join(seconds + 5)
+        while self._thread.is_alive() and time.monotonic() < self._deadline + 5:
+            self._thread.join(0.2)
         return self._finished and not self._refused
 
     def _work(self) -> None:
@@ -92,9 +103,14 @@ class Spool:
             self._refused = str(error)
 
     def call(self, function: Callable[..., Any], *args: Any, **options: Any) -> Any:
-        """A request to MLflow, repeated until it succeeds or the time to close is over."""
+        """A request to MLflow, repeated until it succeeds or the time to close is over.
+
+        What it does is done as a whole once more, so it must look first what is there.
+        """
         wait = 0.5
         while True:
+            if time.monotonic() > self._deadline:
+                raise _GaveUpError
             try:
                 answer = function(*args, **options)
             except Exception as error:
@@ -112,4 +128,5 @@ class Spool:
                 wait = min(2 * wait, 30.0)
             else:
                 self._trouble = ""
+                self._deadline = min(time.monotonic() + self._silence, self._limit)
                 return answer

@@ -1,6 +1,7 @@
 """A search as MLflow shows it while it runs: one run per trial, in the study's experiment."""
 
 import json
+import math
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -105,9 +106,9 @@ class MlflowTracker:
         """Say something of a trial that its own end could not."""
         self._spool.put(self._tag, trial, key, value)
 
-    def close(self, seconds: float = 120.0) -> bool:
-        """Finish what is queued within a time; whether MLflow took all there ever was."""
-        return self._spool.close(seconds)
+    def close(self, *, silence: float = 120.0, limit: float = math.inf) -> bool:
+        """Finish what is queued; whether MLflow took all there ever was. See `Spool.close`."""
+        return self._spool.close(silence=silence, limit=limit)
 
     def _connect(self) -> None:
         # Imported in the thread: it takes seconds, which the first trials need not wait for.
