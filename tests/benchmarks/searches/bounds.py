@@ -14,7 +14,7 @@ from pathlib import Path
 from tests.benchmarks.searches.store import Search, command, mean_error
 from tune_vae.science.health import Kind
 
-ARMS = ("wide, all trained", "auto, all trained")
+ARMS = (WIDE := "wide", "auto")
 FILE = Path(__file__).with_suffix(".jsonl")
 EPOCHS = 15 * 60
 """As in `compare`."""
@@ -35,16 +35,15 @@ def table(searches: Mapping[str, Sequence[Search]]) -> Iterator[str]:
     )
     yield "|---|--:|--:|--:|--:|--:|"
     for arm, found in searches.items():
-        wide = searches[arm.replace("auto", "wide")]
         less = [
             one.best(AFTER[0]) - other.best(AFTER[0])
-            for one, other in zip(found, wide, strict=True)
+            for one, other in zip(found, searches[WIDE], strict=True)
         ]
         cells = [
             f"{statistics.fmean(len(one.trials) for one in found):.0f}",
             mean_error([collapsed(one) for one in found], 1),
             *(mean_error([one.best(epochs) for one in found]) for epochs in AFTER),
-            mean_error(less) if arm.startswith("auto") else "",
+            mean_error(less) if arm != WIDE else "",
         ]
         yield f"| {arm} | {' | '.join(cells)} |"
 
