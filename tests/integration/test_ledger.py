@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 
 import optuna
 import pytest
+from optuna.exceptions import StorageInternalError
 from optuna.trial import FrozenTrial, TrialState
 
 from tests.factories import report
@@ -1436,6 +1437,29 @@ def test_database_that_does_not_answer_for_a_while_costs_no_trial(
         unlock.join()
     assert trial_row(spec, 0).finished
     finish(ledger, one(ledger.ask_pack(1)))
+
+
+@pytest.mark.parametrize("method", ["set_user_attr", "enqueue_trial"])
+def test_database_that_goes_away_while_a_study_is_begun_is_waited_for(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    done, failures = getattr(optuna.Study, method), iter(range(2))
+
+    def away_at_first(*args: Any, **options: Any) -> None:
+        done(*args, **options)
+        # Written, but the answer was lost.
+        if next(failures, None) is not None:
+            raise StorageInternalError("terminating connection due to administrator command")
+
+    monkeypatch.setattr(optuna.Study, method, away_at_first)
+    spec = study(folder, known_good=True, search=WIDE, budget={"trials": 5})
+    ledger = open_ledger(spec)
+    assert next(failures, None) is None
+    assert ledger.trouble == ""
+    names = [one(ledger.ask_pack(1)).known_good for _ in range(4)]
+    assert len(set(names[:3])) == 3
+    assert "" not in names[:3]
+    assert names[3] == ""
 
 
 def test_machines_that_an_outage_kept_silent_keep_their_trials(

@@ -81,6 +81,7 @@ class Draws:
         self._spec, self._points, self._seen = opened.spec, points, seen
         self._shape, self._levels, self._classes = shape, levels, classes
 
+    @patient
     def enqueue_known_good(self) -> None:
         """Let what is known to be good be the first trials of a study that has none yet.
 

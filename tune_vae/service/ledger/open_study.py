@@ -10,7 +10,7 @@ from optuna.trial import FrozenTrial, TrialState
 from tune_vae.errors import StudyError, masked
 from tune_vae.service import databases
 from tune_vae.service.ledger.looking import name_of_repeats
-from tune_vae.service.ledger.patience import DATABASE_ERRORS, Outages, unreachable
+from tune_vae.service.ledger.patience import DATABASE_ERRORS, Outages, patient, unreachable
 from tune_vae.service.plugins import pruner_of, quiet
 from tune_vae.spec.study import StudySpec
 
@@ -39,9 +39,8 @@ class OpenStudy:
     def __init__(self, spec: StudySpec, digest: str) -> None:
         self.spec, self.outages = spec, Outages(spec)
         self.storage, self.study = _open(spec)
-        self.repeats = _repeats_of(spec, self.storage)
-        self._agree(digest)
-        self.study.set_user_attr("study_file", masked(spec.text))
+        self.repeats: optuna.Study | None = None
+        self._settle(digest)
 
     def rows(self) -> list[FrozenTrial]:
         return self.study.get_trials(deepcopy=False)
@@ -78,6 +77,13 @@ class OpenStudy:
             # says when to stop.
             if not self.storage.get_trial(trial._trial_id).state.is_finished():
                 raise
+
+    @patient
+    def _settle(self, digest: str) -> None:
+        """Join the study; the database may be started anew meanwhile."""
+        self.repeats = _repeats_of(self.spec, self.storage)
+        self._agree(digest)
+        self.study.set_user_attr("study_file", masked(self.spec.text))
 
     def _agree(self, data: str) -> None:
         """Refuse to mix trials that could not be compared.
