@@ -154,11 +154,12 @@ class Chaos:
         ended = last.place.run("search", "study.yaml")
         entries = diary.read(str(self._diary))
         print(f"the last command ended with {ended.code}: {len(entries) - before} steps more")
-        if ended.code:
-            print(ended.output[-2000:])
         spec = last.place.spec
         steps = len(spec.dataset().load().train) // BATCH
-        return count(last.place, entries, steps)
+        counts = count(last.place, entries, steps)
+        if ended.code or not counts.flawless:
+            print(ended.output[-2000:])
+        return counts
 
     def _epochs(self) -> int | None:
         """Epochs that the ledger knows; None while it does not answer."""
