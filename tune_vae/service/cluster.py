@@ -159,7 +159,11 @@ def _search(
             finally:
                 ray.get(desk.stop.remote())
                 final: Snapshot = ray.get(desk.snapshot.remote(window.seen))
-                if not ray.get(desk.close.remote(note(final), hurry=signals.stop)):
+                closed = desk.close.remote(note(final), hurry=signals.stop)
+                # Of a server that does not answer the person hears meanwhile.
+                while not ray.wait([closed], timeout=REFRESH_SECONDS)[0]:
+                    window.refresh()
+                if not ray.get(closed):
                     final = replace(final, trouble="MLflow did not take everything")
         return final
 
