@@ -58,6 +58,7 @@ REFRESH_SECONDS = 0.3
 ANSWER_SECONDS = 30.0
 """Within which a desk that lives answers, however busy the machine."""
 PREFIX = "tune-vae-"
+UNSENT = "MLflow did not take everything; the same command sends the rest"
 DEATHS = 10
 """How often the desk may die in one search before it is no accident any more."""
 
@@ -164,7 +165,7 @@ def _search(
                 while not ray.wait([closed], timeout=REFRESH_SECONDS)[0]:
                     window.refresh()
                 if not ray.get(closed):
-                    final = replace(final, trouble="MLflow did not take everything")
+                    final = replace(final, trouble=UNSENT)
         return final
 
 
