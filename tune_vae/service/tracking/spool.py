@@ -36,7 +36,8 @@ class Spool:
         self._jobs: queue.Queue[Callable[[], None]] = queue.Queue()
         self._closing = threading.Event()
         self._trouble = self._refused = ""
-        self._deadline = self._limit = self._silence = math.inf
+        self._limit = self._silence = math.inf
+        self._answered = time.monotonic()
         self._connected = self._finished = False
 
     def start(self, connect: Callable[[], None], *, flush: Callable[[], None]) -> None:
@@ -69,13 +70,17 @@ class Spool:
         Returns:
             Whether MLflow took all there ever was.
         """
-        now = time.monotonic()
-        self._silence, self._limit = silence, now + limit
-        self._deadline = min(now + silence, self._limit)
+        self._answered = time.monotonic()
+        self._silence, self._limit = silence, self._answered + limit
         self._closing.set()
         while self._thread.is_alive() and time.monotonic() < self._deadline + 5:
             self._thread.join(0.2)
         return self._finished and not self._refused
+
+    @property
+    def _deadline(self) -> float:
+        """When what is left is given up."""
+        return min(self._answered + self._silence, self._limit)
 
     def _work(self) -> None:
         with contextlib.suppress(_GaveUpError):
@@ -128,5 +133,5 @@ class Spool:
                 wait = min(2 * wait, 30.0)
             else:
                 self._trouble = ""
-                self._deadline = min(time.monotonic() + self._silence, self._limit)
+                self._answered = time.monotonic()
                 return answer
