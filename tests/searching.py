@@ -1,5 +1,6 @@
 """`tune-vae` as a user runs it: a process of its own, an empty folder, an empty home."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -9,7 +10,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -156,7 +156,7 @@ class Workplace:
         """Read the ledger without disturbing anyone; nothing before it is there."""
         file = self.folder / "mlruns" / "studies.db"
         try:
-            with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as database:
+            with contextlib.closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as database:
                 return database.execute(query).fetchall()
         except sqlite3.OperationalError:
             return []
@@ -195,7 +195,7 @@ class Workplace:
             assert steps == list(range(1, row.epoch + 1)), (row.trial, steps)
             assert run.info.status != "RUNNING", row.trial
             assert run.data.tags["why"] == row.kind
-        with closing(sqlite3.connect(self.folder / "mlruns" / "mlflow.db")) as database:
+        with contextlib.closing(sqlite3.connect(self.folder / "mlruns" / "mlflow.db")) as database:
             query = "SELECT count(*) FROM metrics WHERE is_nan OR abs(value) > 1e300"
             assert database.execute(query).fetchone() == (0,)
 
@@ -205,6 +205,16 @@ def kill(process: "subprocess.Popen[bytes]") -> None:
     if process.poll() is None:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait(30)
+
+
+@contextlib.contextmanager
+def killed_at_a_failure(process: "subprocess.Popen[bytes]") -> Iterator[None]:
+    """What fails while a command runs shall not leave it behind."""
+    try:
+        yield
+    except BaseException:
+        kill(process)
+        raise
 
 
 def wait_until(

@@ -1,10 +1,11 @@
 """Empty databases to copy: creating their tables takes seconds, copying them does not."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 
-__all__ = ["MLFLOW_WARNINGS", "empty_ledger", "empty_mlflow"]
+__all__ = ["MLFLOW_WARNINGS", "empty_ledger", "empty_mlflow", "empty_stores"]
 
 MLFLOW_WARNINGS = pytest.mark.filterwarnings(
     # MLflow 3.17 with SQLAlchemy 2.1.
@@ -31,3 +32,14 @@ def empty_mlflow(tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = tmp_path_factory.mktemp("empty") / "mlflow.db"
     MlflowClient(f"sqlite:///{file}").search_experiments()
     return file
+
+
+@pytest.fixture(scope="module")
+def empty_stores(
+    tmp_path_factory: pytest.TempPathFactory, empty_ledger: Path, empty_mlflow: Path
+) -> Path:
+    """A folder with both databases, where a study of a module's tests lives."""
+    folder = tmp_path_factory.mktemp("stores")
+    shutil.copy(empty_ledger, folder / "studies.db")
+    shutil.copy(empty_mlflow, folder / "mlflow.db")
+    return folder

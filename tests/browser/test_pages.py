@@ -6,7 +6,6 @@
 
 import os
 import re
-import shutil
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -92,15 +91,10 @@ def searched(folder: Path, data: Splits) -> StudySpec:
 
 @pytest.fixture(scope="module")
 def shown(
-    tmp_path_factory: pytest.TempPathFactory,
-    empty_ledger: Path,
-    empty_mlflow: Path,
+    empty_stores: Path,
     few_digits: Splits,
 ) -> Iterator[Shown]:
-    folder = tmp_path_factory.mktemp("shown")
-    shutil.copy(empty_ledger, folder / "studies.db")
-    shutil.copy(empty_mlflow, folder / "mlflow.db")
-    spec = searched(folder, few_digits)
+    spec = searched(empty_stores, few_digits)
     from mlflow import MlflowClient
 
     client = MlflowClient(spec.storage.tracking)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.fault.test_kill import place_for
-from tests.searching import Workplace, kill, wait_until
+from tests.searching import Workplace, killed_at_a_failure, wait_until
 from tests.stores import MLFLOW_WARNINGS
 from tune_vae.service.ledger.open_study import GRACE_SECONDS
 from tune_vae.service.rows import TrialRow
@@ -43,7 +43,7 @@ def test_trial_of_a_worker_that_freezes_goes_on_without_it(
         budget={"trials": 4, "concurrency": 2, "cpus_per_trial": 0.5},
     )
     process = place.search()
-    try:
+    with killed_at_a_failure(process):
         wait_until(
             lambda: any(3 <= epoch < EPOCHS - 10 for epoch in place.epochs().values()),
             what="a trial under way",
@@ -69,9 +69,6 @@ def test_trial_of_a_worker_that_freezes_goes_on_without_it(
             # Attempt and epoch are in the names.
             mine = {name for name in files_of(place, trial) if f"-{trial}-" in name}
             assert mine <= files
-    except BaseException:
-        kill(process)
-        raise
     ended = place.wait(process)
     assert ended.code == 0, ended.output
     assert "Traceback" not in ended.output

@@ -12,7 +12,7 @@ import pytest
 from tests.fault.chaos import diary
 from tests.fault.chaos.counts import count
 from tests.fault.test_kill import SMALL, place_for
-from tests.searching import Workplace, kill, may_be_another_host, wait_until
+from tests.searching import Workplace, kill, killed_at_a_failure, may_be_another_host, wait_until
 from tests.servers import MlflowServer, Postgres
 from tests.stores import MLFLOW_WARNINGS
 from tune_vae.service.ledger.looking import read_rows
@@ -34,7 +34,7 @@ def test_database_that_is_away_for_two_minutes_costs_no_trial_an_attempt(
     place = place_for(tmp_path, empty_mlflow, train={"epochs": 300}, budget={"trials": 3})
     place = Workplace(place.folder, {"TUNE_VAE_LEDGER": postgres.create("away")})
     process = place.search()
-    try:
+    with killed_at_a_failure(process):
         wait_until(
             lambda: any(5 <= row.epoch < 250 for row in rows_of(place)),
             what="a trial under way",
@@ -45,9 +45,6 @@ def test_database_that_is_away_for_two_minutes_costs_no_trial_an_attempt(
             time.sleep(GRACE_SECONDS + 35)
         finally:
             postgres.start()
-    except BaseException:
-        kill(process)
-        raise
     ended = place.wait(process)
     assert ended.code == 0, ended.output
     assert "Traceback" not in ended.output

@@ -6,9 +6,17 @@ from pathlib import Path
 import pytest
 
 from tests.servers import bucket, mlflow_server, postgres
-from tests.stores import empty_ledger, empty_mlflow
+from tests.stores import empty_ledger, empty_mlflow, empty_stores
 
-__all__ = ["bucket", "empty_ledger", "empty_mlflow", "folder", "mlflow_server", "postgres"]
+__all__ = [
+    "bucket",
+    "empty_ledger",
+    "empty_mlflow",
+    "empty_stores",
+    "folder",
+    "mlflow_server",
+    "postgres",
+]
 
 
 @pytest.fixture

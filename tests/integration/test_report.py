@@ -1,6 +1,5 @@
 """`tune-vae report` on a small study that was really searched, with real Optuna and MLflow."""
 
-import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -33,14 +32,10 @@ class Searched:
 
 @pytest.fixture(scope="module")
 def searched(
-    tmp_path_factory: pytest.TempPathFactory,
-    empty_ledger: Path,
-    empty_mlflow: Path,
+    empty_stores: Path,
     few_digits: Splits,
 ) -> Iterator[Searched]:
-    folder = tmp_path_factory.mktemp("searched")
-    shutil.copy(empty_ledger, folder / "studies.db")
-    shutil.copy(empty_mlflow, folder / "mlflow.db")
+    folder = empty_stores
     search = {"beta_norm": {"log_uniform": [0.001, 0.05]}}
     # Nothing shall end before its time.
     made = study(folder, search=search, budget={"trials": 4}, pruner="NopPruner")

@@ -19,6 +19,7 @@ from tune_vae.service.study_forecast import StudyForecast, merged, proposal
 from tune_vae.spec.study import AUTO, StudySpec
 from tune_vae.training.packing import best_size
 from tune_vae.training.trainer import build_vae
+from tune_vae.whole_files import write_whole
 
 if TYPE_CHECKING:
     from tune_vae.service.desk import DataFacts, Snapshot
@@ -187,7 +188,4 @@ def fork(spec: StudySpec, name: str) -> Path:
             f"{file} is there and holds another study. Choose another name for the fork, or go on "
             f"with that one: tune-vae search {file}"
         )
-    partial = file.with_name(f".{file.name}.partial")
-    partial.write_bytes(content)
-    partial.replace(file)
-    return file
+    return write_whole(file, content)

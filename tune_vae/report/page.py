@@ -1,7 +1,6 @@
 """The page itself: what is shown in which order, written to a folder."""
 
 import base64
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -30,6 +29,7 @@ from tune_vae.service.palette import COLOURS, SIGNS
 from tune_vae.service.phases import judged, phases
 from tune_vae.service.rows import TrialRow
 from tune_vae.training.gallery import gallery, principal_plane
+from tune_vae.whole_files import write_whole
 
 __all__ = ["Written", "write"]
 
@@ -93,7 +93,7 @@ def write(evidence: Evidence, data: Splits | None, folder: Path) -> Written:
     )
     try:
         files = write_pictures(list(pictures.values()), folder)
-        page = _put(folder / "index.html", html.encode())
+        page = write_whole(folder / "index.html", html.encode())
     except OSError as error:
         raise StorageError(f"cannot write the report into {folder}: {error}") from error
     return Written(page, files, _summary(evidence, told))
@@ -106,17 +106,7 @@ def write_pictures(pictures: Sequence[Picture], folder: Path) -> tuple[Path, ...
         OSError: It cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    return tuple(_put(folder / f"{picture.name}.png", picture.png) for picture in pictures)
-
-
-def _put(path: Path, contents: bytes) -> Path:
-    """Write whole or not at all: a browser may look at it in the meantime."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        partial.write_bytes(contents)
-        return partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    return tuple(write_whole(folder / f"{picture.name}.png", picture.png) for picture in pictures)
 
 
 def _environment() -> Environment:

@@ -16,11 +16,12 @@ import os
 import shutil
 import sys
 import threading
-import uuid
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+from tune_vae.whole_files import write_whole
 
 __all__ = ["Gate", "run"]
 
@@ -70,7 +71,7 @@ def application(gate: Gate, mlflow: Any) -> Any:
             return Response(status_code=404)
         try:
             if request.method == "PUT":
-                _put(place, data)
+                write_whole(place, data)
             elif request.method == "DELETE":
                 _delete(place, whole="recursive" in request.query_params)
             elif "list" in request.query_params:
@@ -132,19 +133,6 @@ def _may_enter(headers: Mapping[bytes, bytes], token: str) -> bool:
             given = base64.b64decode(given).decode().partition(":")[2]
     # In a time that tells nothing of how much of it is right.
     return hmac.compare_digest(given.encode(), token.encode())
-
-
-def _put(place: Path, data: bytes) -> None:
-    place.parent.mkdir(parents=True, exist_ok=True)
-    partial = place.with_name(f".{place.name}.{uuid.uuid4().hex}.partial")
-    try:
-        with partial.open("wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        partial.replace(place)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _delete(place: Path, *, whole: bool) -> None:

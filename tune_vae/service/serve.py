@@ -26,6 +26,7 @@ from tune_vae.service import databases
 from tune_vae.service.gate import Gate
 from tune_vae.spec.study import SERVER, VARIABLES
 from tune_vae.training.served import TOKEN, request
+from tune_vae.whole_files import write_whole
 
 __all__ = ["PORT", "Served", "join", "serve"]
 
@@ -178,13 +179,7 @@ def _secrets(folder: Path) -> dict[str, str]:
     found = {}
     for name, file in (("token", folder / "token"), ("database", folder / "database-password")):
         if not file.exists():
-            partial = file.with_name(f".{file.name}.partial")
-            partial.unlink(missing_ok=True)
-            with os.fdopen(
-                os.open(partial, os.O_CREAT | os.O_WRONLY | os.O_EXCL, 0o600), "w"
-            ) as f:
-                f.write(secrets.token_urlsafe(24))
-            partial.replace(file)
+            write_whole(file, secrets.token_urlsafe(24).encode(), private=True)
         found[name] = file.read_text().strip()
     return found
 

@@ -7,7 +7,6 @@ its name holds the attempt that wrote it and the epoch it is of, and readers tak
 
 import contextlib
 import io
-import os
 import re
 import time
 import uuid
@@ -24,6 +23,7 @@ from fsspec import AbstractFileSystem
 from fsspec.implementations.local import LocalFileSystem
 
 from tune_vae.errors import CheckpointError, StorageError
+from tune_vae.whole_files import write_whole
 
 __all__ = ["Checkpoint", "CheckpointStore", "is_sound", "load", "save", "try_out"]
 
@@ -283,21 +283,10 @@ def _remove(place: str) -> None:
 
 def _put(files: AbstractFileSystem, path: str, data: bytes) -> None:
     """An object store shows what was put there once it is complete; a disk needs a detour."""
-    if not isinstance(files, LocalFileSystem):
+    if isinstance(files, LocalFileSystem):
+        write_whole(Path(path), data)
+    else:
         files.pipe_file(path, data)
-        return
-    file = Path(path)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_name(f".{file.name}.{os.getpid()}.partial")
-    try:
-        with partial.open("wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        partial.replace(file)
-    finally:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
 
 
 def _request(

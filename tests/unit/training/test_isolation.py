@@ -18,11 +18,7 @@ from tune_vae.training.trainer import Trainer, build_vae
 SHAPE = (1, 8, 8)
 
 
-class Mix(torch.autograd.Function):
-    """The identity, with a fault as of a kernel: the gradients of a pack are mixed."""
-
-    generate_vmap_rule = False
-
+class Identity(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor) -> Tensor:
         return x.clone()
@@ -30,6 +26,12 @@ class Mix(torch.autograd.Function):
     @staticmethod
     def setup_context(*_: object) -> None:
         pass
+
+
+class Mix(Identity):
+    """A fault as of a kernel: the gradients of a pack are mixed."""
+
+    generate_vmap_rule = False
 
     @staticmethod
     def backward(ctx: object, grad: Tensor) -> Tensor:
@@ -41,15 +43,7 @@ class Mix(torch.autograd.Function):
         return Spread.apply(x), dim
 
 
-class Spread(torch.autograd.Function):
-    @staticmethod
-    def forward(x: Tensor) -> Tensor:
-        return x.clone()
-
-    @staticmethod
-    def setup_context(*_: object) -> None:
-        pass
-
+class Spread(Identity):
     @staticmethod
     def backward(ctx: object, grad: Tensor) -> Tensor:
         # Nothing but what is not finite gets through.
