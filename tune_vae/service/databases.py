@@ -87,9 +87,14 @@ def _count_in_utc(engine: sqlalchemy.Engine) -> None:
 
     @sqlalchemy.event.listens_for(engine, "connect")
     def _configure(connection: Any, _: object) -> None:
-        with contextlib.closing(connection.cursor()) as cursor:
-            cursor.execute(_IN_UTC[engine.dialect.name])
-        connection.commit()
+        try:
+            with contextlib.closing(connection.cursor()) as cursor:
+                cursor.execute(_IN_UTC[engine.dialect.name])
+            connection.commit()
+        except BaseException:
+            # The server went away between two words; SQLAlchemy forgets it without closing it.
+            connection.close()
+            raise
 
     engine.dispose()
 
@@ -130,10 +135,8 @@ def reach(url: str, setting: str) -> None:
         file = sqlite_file(url)
         if file is not None:
             file.parent.mkdir(parents=True, exist_ok=True)
-        engine = sqlalchemy.create_engine(url, connect_args=connect_args(url))
-        with engine.connect() as connection:
+        with _engine(url) as engine, engine.connect() as connection:
             connection.exec_driver_sql("PRAGMA schema_version" if file else "SELECT 1")
-        engine.dispose()
     except _ERRORS as error:
         raise unreachable(url, setting, error) from None
 
@@ -150,9 +153,16 @@ def has_table(url: str, name: str) -> bool:
 @contextlib.contextmanager
 def opened(url: str) -> Iterator[sqlalchemy.Engine]:
     """A database to read from, which is left as it is."""
-    engine = sqlalchemy.create_engine(url, connect_args=connect_args(url))
-    if engine.dialect.name in _IN_UTC:
-        _count_in_utc(engine)
+    with _engine(url) as engine:
+        if engine.dialect.name in _IN_UTC:
+            _count_in_utc(engine)
+        yield engine
+
+
+@contextlib.contextmanager
+def _engine(url: str, **options: Any) -> Iterator[sqlalchemy.Engine]:
+    """One whose connections are closed at the end, however it comes."""
+    engine = sqlalchemy.create_engine(url, connect_args=connect_args(url), **options)
     try:
         yield engine
     finally:
@@ -171,10 +181,10 @@ def try_out(url: str, setting: str) -> float:
     table, word = f"tune_vae_check_{uuid.uuid4().hex}", "written"
     try:
         backend = make_url(url).get_backend_name()
-        engine = sqlalchemy.create_engine(
-            url, connect_args=connect_args(url), isolation_level="AUTOCOMMIT"
-        )
-        with contextlib.closing(engine.connect()) as connection:
+        with (
+            _engine(url, isolation_level="AUTOCOMMIT") as engine,
+            contextlib.closing(engine.connect()) as connection,
+        ):
             ask = connection.exec_driver_sql
             ask("BEGIN IMMEDIATE" if backend == "sqlite" else "BEGIN")
             try:
@@ -187,7 +197,6 @@ def try_out(url: str, setting: str) -> float:
             if read != word:
                 raise OSError("it does not return what was written to it")
             clock = ask(_CLOCK[backend]).scalar_one() if backend in _CLOCK else time.time()
-        engine.dispose()
     except _ERRORS as error:
         raise unreachable(url, setting, error) from None
     return float(clock)
