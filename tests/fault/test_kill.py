@@ -150,6 +150,7 @@ def test_killed_worker_costs_its_trial_one_attempt_and_no_epoch(
     ended = place.wait(process)
     assert ended.code == 0, ended.output
     assert "Traceback" not in ended.output
+    assert "raylet" not in ended.output
     rows = place.rows()
     assert len(rows) == 4
     assert all(row.ended for row in rows)

@@ -22,7 +22,7 @@ from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
-from mlflow.protos.databricks_pb2 import ENDPOINT_NOT_FOUND
+from mlflow.protos.databricks_pb2 import BAD_REQUEST, ENDPOINT_NOT_FOUND
 
 from tests.factories import report
 from tests.stores import MLFLOW_WARNINGS
@@ -500,14 +500,69 @@ def test_model_that_a_kill_left_half_made_is_completed(
     assert {metric.key for metric in models()["000-best"].metrics} >= {"val/mse", "score/mse"}
 
 
-def test_run_of_a_trial_whose_models_are_refused_ends_all_the_same(
-    place: Place, few_digits: Splits, monkeypatch: pytest.MonkeyPatch
+def test_request_that_was_done_and_not_answered_is_not_done_twice(
+    place: Place,
+    few_digits: Splits,
+    models: Callable[[], dict[str, Any]],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """As by a server of an earlier version, which knows none."""
+    """As of a server that is killed just before it says so, once in each kind of request."""
+    kinds = [
+        "create_logged_model",
+        "create_run",
+        "finalize_logged_model",
+        "log_artifacts",
+        "log_batch",
+        "log_inputs",
+        "log_model_artifacts",
+        "log_outputs",
+        "set_tag",
+        "set_terminated",
+    ]
+    unanswered = []
 
+    def once(kind: str) -> Callable[..., Any]:
+        request = getattr(MlflowClient, kind)
+
+        def done_in_silence(*args: Any, **options: Any) -> Any:
+            answer = request(*args, **options)
+            if kind not in unanswered:
+                unanswered.append(kind)
+                raise ConnectionError("the server went away")
+            return answer
+
+        return done_in_silence
+
+    for kind in kinds:
+        monkeypatch.setattr(MlflowClient, kind, once(kind))
+    train(place, place.config(epochs=6, lr=0.1), few_digits)
+    assert sorted(unanswered) == kinds
+    assert place.run().info.status == "FINISHED"
+    assert place.steps() == [1, 2, 3, 4, 5, 6]
+    assert {name: model.status for name, model in models().items()} == {
+        "000-best": "READY",
+        "000-last": "READY",
+    }
+    outputs = place.run().outputs.model_outputs
+    assert sorted(one.model_id for one in outputs) == sorted(
+        model.model_id for model in models().values()
+    )
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        pytest.param(ENDPOINT_NOT_FOUND, id="by a server of an earlier version, which knows none"),
+        pytest.param(BAD_REQUEST, id="by its database, however often it is asked"),
+    ],
+)
+def test_run_of_a_trial_whose_models_are_refused_ends_all_the_same(
+    place: Place, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuse(*args: object, **options: object) -> None:
-        raise MlflowException("no such endpoint", error_code=ENDPOINT_NOT_FOUND)
+        raise MlflowException("no such endpoint", error_code=code)
 
+    monkeypatch.setattr("tune_vae.service.tracking.spool.TRIES", 2)
     monkeypatch.setattr(MlflowClient, "search_logged_models", refuse)
     tracker = place.tracker()
     show(tracker, place.config())

@@ -314,6 +314,8 @@ def _start_ray(spec: StudySpec, scratch: Path, *, verbose: bool) -> None:
         # Of this machine's workers, which have their environment from here.
         for name, value in _ALLOCATOR.items():
             os.environ.setdefault(name, value)
+    # Else Ray 2.60 prints of each process that dies, whatever `log_to_driver` says.
+    ray._private.worker._worker_logs_enabled = verbose
     try:
         ray.init(
             address=address or "local",

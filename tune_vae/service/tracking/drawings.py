@@ -39,8 +39,9 @@ def show_drawings(client: "MlflowClient", run: str, store: CheckpointStore, tria
                 image.save(f"{file}.png")
                 image.save(f"{file}+compressed.webp", lossless=True, quality=0, method=0)
         if any(Path(folder).iterdir()):
-            client.log_artifacts(run, folder, "images")
+            # Before them: when they are there, nothing is left to do.
             client.set_tag(run, "mlflow.loggedImages", "True")
+            client.log_artifacts(run, folder, "images")
 
 
 def _image_name(run: str, name: str, epoch: int, drawn_at: float) -> str:

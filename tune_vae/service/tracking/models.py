@@ -32,7 +32,10 @@ class Models:
     digest: str
 
     def log(self, run: str, result: TrialResult) -> None:
-        """Make a model each of the best and the last checkpoint; one if they are of one epoch."""
+        """Make a model each of the best and the last checkpoint; one if they are of one epoch.
+
+        May be repeated: what of it is there already is not made again.
+        """
         models = {"best": result.best, "last": result.last}
         if result.best and result.best.epoch == result.last.epoch:
             del models["last"]
@@ -54,24 +57,28 @@ class Models:
         from mlflow.entities import LoggedModelOutput, Metric
 
         report = result.best if which == "best" and result.best else result.last
+        known = self.client.get_run(run)
         model = begun or self.client.create_logged_model(
             self.experiment,
             f"{result.trial:03d}-{which}",
             run,
             tags={"checkpoint": which, "why": result.verdict.kind.value},
-            params=self.client.get_run(run).data.params | {"epoch": str(report.epoch)},
+            params=known.data.params | {"epoch": str(report.epoch)},
             model_type="vae",
         )
         with tempfile.TemporaryDirectory() as folder:
             save(state, Path(folder) / f"{which}.pt")
             self.client.log_model_artifacts(model.model_id, folder)
-        self.client.log_outputs(run, [LoggedModelOutput(model.model_id, report.epoch)])
+        linked = known.outputs.model_outputs if known.outputs else []
+        # MLflow 3.17 refuses a link that it has, for ever.
+        if model.model_id not in {link.model_id for link in linked}:
+            self.client.log_outputs(run, [LoggedModelOutput(model.model_id, report.epoch)])
         # These stand in the run's curves already, and so are not drawn twice.
         metrics = metrics_of(report)
         if which == "best":
             moment = moment_of(result.last)
             metrics += [Metric(key, value, moment, 0) for key, value in final_scores(result)]
-        linked = [
+        scores = [
             Metric(
                 one.key,
                 one.value,
@@ -83,5 +90,5 @@ class Models:
             )
             for one in metrics
         ]
-        self.client.log_batch(run, metrics=linked)
+        self.client.log_batch(run, metrics=scores)
         self.client.finalize_logged_model(model.model_id, "READY")

@@ -17,8 +17,14 @@ from tune_vae.errors import masked
 __all__ = ["Spool"]
 
 TICK_SECONDS = 0.5
+GATHER_SECONDS = 2.0
+"""Epochs that end meanwhile go in one request: each costs some 20 ms of processor time."""
 _FINAL = ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "ENDPOINT_NOT_FOUND")
 """MLflow's codes of requests that it will never take, as when somebody deleted the run."""
+_DOUBTFUL = "BAD_REQUEST"
+"""Its code of any error of its database but an absence, also of one that passes."""
+TRIES = 6
+"""How often a request that gets this answer is made, in some fifteen seconds."""
 
 
 class _GaveUpError(Exception):
@@ -95,8 +101,7 @@ class Spool:
                 self.attempt(job)
                 if self._jobs.empty():
                     self._flush()
-                    # Let a few epochs gather, so that one request carries them all.
-                    self._closing.wait(TICK_SECONDS)
+                    self._closing.wait(GATHER_SECONDS)
             self._flush()
             self._finished = True
 
@@ -112,7 +117,7 @@ class Spool:
 
         What it does is done as a whole once more, so it must look first what is there.
         """
-        wait = 0.5
+        wait, doubtful = 0.5, 0
         while True:
             if time.monotonic() > self._deadline:
                 raise _GaveUpError
@@ -122,7 +127,11 @@ class Spool:
                 # Beside its own, MLflow lets the errors of its database through.
                 # They quote the address of the server.
                 message = masked(f"MLflow: {(str(error) or type(error).__name__).splitlines()[0]}")
-                if self._connected and getattr(error, "error_code", "") in _FINAL:
+                code = getattr(error, "error_code", "")
+                doubtful += code == _DOUBTFUL
+                if self._connected and (code in _FINAL or doubtful == TRIES):
+                    # An answer, too; the others shall have their time.
+                    self._answered = time.monotonic()
                     raise _RefusedError(message) from error
                 self._trouble = message
                 if time.monotonic() + wait > self._deadline:

@@ -168,7 +168,7 @@ class MlflowTracker:
 
     def _reopen(self, config: TrialConfig) -> None:
         trial, run = config.trial, self._runs[config.trial]
-        self._flush()
+        self._flush_one(trial)
         self._log_params(run, config)
         # The one curve that is finite in every epoch tells which epochs were shown.
         history = self._spool.call(self._client.get_metric_history, run, "sched/kl_weight")
@@ -189,11 +189,15 @@ class MlflowTracker:
                 self._drawing.add(report.trial)
 
     def _flush(self) -> None:
-        for trial in list(self._pending):
-            epochs = self._pending.pop(trial)
-            self._spool.attempt(self._send, trial, epochs)
-        while self._drawing:
-            self._spool.attempt(self._draw, self._drawing.pop())
+        for trial in {*self._pending, *self._drawing}:
+            self._flush_one(trial)
+
+    def _flush_one(self, trial: int) -> None:
+        if trial in self._pending:
+            self._spool.attempt(self._send, trial, self._pending.pop(trial))
+        if trial in self._drawing:
+            self._drawing.discard(trial)
+            self._spool.attempt(self._draw, trial)
 
     def _send(self, trial: int, epochs: list[list[Any]]) -> None:
         from mlflow.entities import RunTag
@@ -237,7 +241,7 @@ class MlflowTracker:
         if result.trial not in self._runs:
             return
         self._drawing.add(result.trial)
-        self._flush()
+        self._flush_one(result.trial)
         run, kind = self._runs[result.trial], result.verdict.kind
         self._verdicts.setdefault(result.trial, {})[result.last.epoch] = result.verdict
         self._rollbacks[result.trial] = result.rollbacks
@@ -277,7 +281,7 @@ class MlflowTracker:
             # Another process trained it, and may have shown nothing of it.
             self._open(config)
             self._recall(config)
-        self._flush()
+        self._flush_one(trial)
         run = self._runs[trial]
         self._spool.call(self._client.set_tag, run, "state", Kind.FAILED.value)
         self._spool.call(self._client.set_tag, run, "why", Kind.FAILED.value)
