@@ -1,6 +1,7 @@
 """The command line: help, version, exit codes, and a reader who leaves early."""
 
 import io
+import os
 import re
 import subprocess
 import sys
@@ -329,3 +330,18 @@ print("reached the end", file=sys.stderr)
     _, err = started.communicate(timeout=120)
     assert err == "reached the end\n"
     assert started.returncode == 0
+
+
+def test_threads_leave_the_core_while_they_wait(folder: Path) -> None:
+    """Else a command takes many times as long beside a search; OpenMP tells what it goes by."""
+    told = subprocess.run(
+        [COMMAND, "check", Path(__file__).parents[2] / "studies" / "digits.yaml"],
+        env={**os.environ, "OMP_DISPLAY_ENV": "TRUE"},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+    if "OMP_WAIT_POLICY" not in told.stderr:
+        pytest.skip("this PyTorch has another way to its threads")
+    assert "OMP_WAIT_POLICY = 'PASSIVE'" in told.stderr
