@@ -1,6 +1,8 @@
 """What a study looks like to somebody who does not join it, and needs no Optuna for that."""
 
-from collections.abc import Callable
+import contextlib
+import gc
+from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 import sqlalchemy
@@ -42,11 +44,12 @@ def read_study(spec: StudyOutline, *, reports: bool = True) -> tuple[list[TrialR
 
     def read(engine: sqlalchemy.Engine) -> tuple[list[TrialRow], int] | None:
         without = () if reports else REPORTS
-        rows = plain_rows(engine, spec.name, without=without)
-        if rows is None:
-            return None
-        repeats = plain_rows(engine, name_of_repeats(spec), without=without) or []
-        return table(rows) + table(repeats), sum(map(is_foretold, rows))
+        with _without_collector():
+            rows = plain_rows(engine, spec.name, without=without)
+            if rows is None:
+                return None
+            repeats = plain_rows(engine, name_of_repeats(spec), without=without) or []
+            return table(rows) + table(repeats), sum(map(is_foretold, rows))
 
     return _look(spec, read)
 
@@ -75,6 +78,18 @@ def name_of_repeats(spec: StudyOutline) -> str:
     """Of the study that they are rows of."""
     # A slash is in no study's name.
     return f"{spec.name}/repeats"
+
+
+@contextlib.contextmanager
+def _without_collector() -> Iterator[None]:
+    """Nearly all that is read is kept; looking for what is not takes a quarter of the time."""
+    before = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if before:
+            gc.enable()
 
 
 def _look(spec: StudyOutline, at: Callable[[sqlalchemy.Engine], _T | None]) -> _T | None:
