@@ -144,8 +144,17 @@ def assert_all_is_there_once(server: Server) -> None:
     for run in runs:
         history = client.get_metric_history(run.info.run_id, "sched/kl_weight")
         assert sorted(metric.step for metric in history) == list(range(1, EPOCHS + 1))
-        files = [file.path for file in client.list_artifacts(run.info.run_id, "checkpoints")]
-        assert files == ["checkpoints/best.pt", "checkpoints/last.pt"]
+        models = client.search_logged_models(
+            [experiment.experiment_id], f"source_run_id = '{run.info.run_id}'"
+        )
+        # One, if the last epoch was the best.
+        names = {model.name.partition("-")[2]: model for model in models}
+        assert len(names) == len(models)
+        assert {"best"} <= names.keys() <= {"best", "last"}
+        for name, model in names.items():
+            assert model.status == "READY"
+            files = client.list_logged_model_artifacts(model.model_id)
+            assert [file.path for file in files] == [f"{name}.pt"]
         last = store.last(int(run.data.tags["tune_vae.trial"]))
         assert last is not None
         assert [one["epoch"] for one in last["reports"]] == list(range(1, EPOCHS + 1))
