@@ -55,6 +55,8 @@ from tune_vae.spec.study import StudySpec  # noqa: E402
 __all__ = ["Window", "cause_of", "search"]
 
 REFRESH_SECONDS = 0.3
+DARK_SECONDS = 5.0
+"""How old what the person sees may be, however long a look takes."""
 ANSWER_SECONDS = 30.0
 """Within which a desk that lives answers, however busy the machine."""
 PREFIX = "tune-vae-"
@@ -243,9 +245,11 @@ class Window:
                 self.dark = True
                 return
             self._asked = None
-            # Of thousands of trials a look takes a while, in which nobody else is served.
+            # Of thousands of trials a look takes a while, in which nobody else is served. The
+            # first has waited for the desk to start.
             now = time.monotonic()
-            self._next = now + max(REFRESH_SECONDS, 5 * (now - self._begun))
+            taken = now - self._begun if self._latest else 0.0
+            self._next = now + min(max(REFRESH_SECONDS, 5 * taken), DARK_SECONDS)
             self.seen += len(snapshot.ended)
             self._latest = snapshot
             self._show(snapshot)
