@@ -128,8 +128,12 @@ class Workplace:
     def optuna_rows(self) -> list[FrozenTrial]:
         """Optuna's own rows, one for each attempt."""
         spec = self.spec
-        study = optuna.load_study(study_name=spec.name, storage=spec.storage.ledger)
-        return study.get_trials()
+        storage = optuna.storages.RDBStorage(spec.storage.ledger)
+        try:
+            return optuna.load_study(study_name=spec.name, storage=storage).get_trials()
+        finally:
+            storage.remove_session()
+            storage.engine.dispose()
 
     def epochs(self) -> dict[int, int]:
         """Epochs done by trial."""

@@ -148,7 +148,16 @@ def test_two_machines_run_each_of_forty_trials_once_though_one_sleeps_beyond_its
         for process in started:
             kill(process)
     assert rows_of(here) == before
-    assert without(own, contents(settings)) == without(own, files)
+    after, files = without(own, contents(settings)), without(own, files)
+    late = after.keys() - files.keys()
+    assert {name: after[name] for name in after.keys() - late} == files
+    # A worker may have fallen asleep in the middle of a request, which then goes on: of a trial
+    # that it lost, under the number of its attempt, after which nobody asks any more.
+    assert len(late) <= 2
+    for name in late:
+        _, trial, file = name.rsplit("/", 2)
+        assert int(trial) in lost
+        assert f"-{int(trial)}-" in file
     assert here.run("search", "study.yaml").code == 0
     assert rows_of(here) == before
     steps = len(here.spec.dataset().load().train) // 64

@@ -218,7 +218,8 @@ def run_pack(
                 draw(config, report.epoch)
             state = checkpoint_of(trainer, history, config.trial)
             store.save_last(config.trial, state)
-            if history.best is report:
+            # It may have slept in between.
+            if history.best is report and ledger.holds(config.trial):
                 store.save_best(config.trial, state)
             settle(config, [report])
         if trainer.vacancies:
