@@ -161,7 +161,7 @@ def _search(
                     time.sleep(1.0)
             finally:
                 ray.get(desk.stop.remote())
-                final: Snapshot = ray.get(desk.snapshot.remote(window.seen))
+                final = window.finish()
                 closed = desk.close.remote(note(final), hurry=signals.stop)
                 # Of a server that does not answer the person hears meanwhile.
                 while not ray.wait([closed], timeout=REFRESH_SECONDS)[0]:
@@ -253,6 +253,16 @@ class Window:
             self.seen += len(snapshot.ended)
             self._latest = snapshot
             self._show(snapshot)
+
+    def finish(self) -> Snapshot:
+        """Show all that has not been shown; returns what the study has come to."""
+        # What was asked before has no more to tell, and would tell it twice.
+        self._asked = None
+        final: Snapshot = ray.get(self._desk.snapshot.remote(self.seen))
+        self.seen += len(final.ended)
+        self._latest = final
+        self._show(final)
+        return replace(final, ended=())
 
     def say(self, trouble: str) -> None:
         """Show something beside what was known last."""
