@@ -350,6 +350,13 @@ def shown_results(found: StudyResults, **parts: str) -> list[str]:
 
 
 class TestResults:
+    def test_next_steps_find_the_study_at_its_server(self) -> None:
+        out = console()
+        terminal.show_results(out, results(*ROWS), replace(spec(), server="head:5000"))
+        commands = [line for line in lines(out) if "tune-vae " in line]
+        assert len(commands) >= 4
+        assert all(" --server head:5000" in command for command in commands)
+
     def test_winner_is_told_with_all_that_makes_it(self) -> None:
         shown = shown_results(results(*ROWS))
         assert "Best: trial 3 with 3.2500 validation bits per dim" in shown

@@ -131,7 +131,7 @@ def decided(
                     f"is none for {', '.join(foreseen.unknown)}",
                     ("search", "beta_norm"),
                     f"write bounds, such as `beta_norm: {{log_uniform: {span}}}`{others}; or let "
-                    f"`tune-vae scout {spec.file}` find them, for about one trial each",
+                    f"`tune-vae scout {spec.operand}` find them, for about one trial each",
                 )
             ]
         )

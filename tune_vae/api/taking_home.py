@@ -144,7 +144,7 @@ def export(spec: StudySpec, trial: int | None = None, *, to: Path | None = None)
         raise DataError(
             f"the data are not those that study `{spec.name}` was searched with; restore them"
         )
-    again = f"tune-vae train {spec.file} --trial {row.trial}"
+    again = f"tune-vae train {spec.operand} --trial {row.trial}"
     return write(folder, row, state, data, again=again)
 
 

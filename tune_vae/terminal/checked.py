@@ -131,7 +131,7 @@ def _dead_range(report: "CheckReport") -> dict[str, str]:
     forecast = report.forecast
     if forecast is None or forecast.dead <= MUCH_DEAD:
         return {}
-    return {"warning": f"{forecast.verdict()} See: tune-vae forecast {report.spec.file}"}
+    return {"warning": f"{forecast.verdict()} See: tune-vae forecast {report.spec.operand}"}
 
 
 def _brief_span(low: float, high: float) -> str:

@@ -164,7 +164,7 @@ def _study(spec: "StudyOutline") -> dict[str, Any]:
         "seeds": spec.budget.seeds,
         "ledger": masked(spec.storage.ledger),
         "tracking": masked(spec.storage.tracking),
-        "watch": f"tune-vae ui {spec.file}",
+        "watch": f"tune-vae ui {spec.operand}",
     }
 
 

@@ -160,5 +160,5 @@ def _header(out: Console, spec: "StudySpec", command: str) -> None:
         f"[dim]{budget.trials} trials × {spec.train.epochs} epochs · {seeds}"
         f"minimise {', '.join(spec.objective)} · {sampler}, {pruner}[/]"
     )
-    out.print(f"  [dim]watch[/]  tune-vae ui {escape(spec.file)}")
+    out.print(f"  [dim]watch[/]  tune-vae ui {escape(spec.operand)}")
     out.print(f"  [dim]study[/]  {escape(masked(spec.storage.ledger))}")

@@ -160,34 +160,36 @@ def _appraisal_facts(row: "TrialRow", results: "StudyResults") -> dict[str, str]
 
 
 def _next_steps(out: Console, results: "StudyResults", spec: "StudySpec") -> None:
-    steps = {"look": f"tune-vae ui {spec.file}", "report": f"tune-vae report {spec.file}"}
+    steps = {"look": f"tune-vae ui {spec.operand}", "report": f"tune-vae report {spec.operand}"}
     if results.stalled:
         steps["ended"] = (
             f"no notable improvement in the last {results.idle} trials (budget.patience "
             f"{results.patience}); raise it in {spec.file} and run the same command to go on"
         )
     elif len(results.ended) < results.planned:
-        steps["resume"] = f"tune-vae search {spec.file}   (goes on with what is missing)"
+        steps["resume"] = f"tune-vae search {spec.operand}   (goes on with what is missing)"
     else:
         steps["more"] = f"raise budget.trials in {spec.file} and run the same command again"
     if results.front and not results.proven:
         steps["be sure"] = _surer(results, spec)
     if results.winner:
-        steps["again"] = f"tune-vae train {spec.file} --trial {results.winner.trial}"
+        steps["again"] = f"tune-vae train {spec.operand} --trial {results.winner.trial}"
         steps["load"] = f'tune_vae.load_vae("{_checkpoint(spec, results.winner.trial)}")'
-        steps["export"] = f"tune-vae export {spec.file}   (a folder that works with torch alone)"
+        steps["export"] = (
+            f"tune-vae export {spec.operand}   (a folder that works with torch alone)"
+        )
     show_facts(out, steps)
 
 
 def _surer(results: "StudyResults", spec: "StudySpec") -> str:
     """The command that tells more about the best trials than is known."""
     if not results.repeats:
-        return f"tune-vae confirm {spec.file}   (trains the best trials with other seeds)"
+        return f"tune-vae confirm {spec.operand}   (trains the best trials with other seeds)"
     finalists, seeds = results.finalists, max(len(one.repeats) + 1 for one in results.finalists)
     if all(one.ended for one in finalists):
-        return f"tune-vae confirm {spec.file} --top {len(finalists)} --seeds {2 * seeds}"
+        return f"tune-vae confirm {spec.operand} --top {len(finalists)} --seeds {2 * seeds}"
     return (
-        f"tune-vae confirm {spec.file} --top {len(finalists)} --seeds {seeds}   "
+        f"tune-vae confirm {spec.operand} --top {len(finalists)} --seeds {seeds}   "
         "(goes on with what is missing)"
     )
 
@@ -225,7 +227,7 @@ def report_text(out: Console, results: "StudyResults", spec: "StudySpec") -> Non
         "\n[dim]bits_per_dim: rate + distortion at beta = 1 on validation images, as probability "
         "of the quantised data, the same for every likelihood. samples: Fréchet distance of "
         "prior samples from held-out examples in their whitened principal space, another end than "
-        f"bits. Curves: tune-vae ui {escape(spec.file)}[/]"
+        f"bits. Curves: tune-vae ui {escape(spec.operand)}[/]"
     )
 
 

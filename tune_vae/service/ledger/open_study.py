@@ -109,8 +109,8 @@ class OpenStudy:
         return StudyError(
             f"study `{self.spec.name}` was begun with something else, and its trials could not "
             f"be compared with new ones: {differences}. Restore what it was, or begin a new study "
-            f"with the file as it is: tune-vae search {self.spec.file} --fork NEW-NAME. Budget, "
-            "health, storage, resources, sampler and pruner may change freely."
+            f"with the file as it is: tune-vae search {self.spec.operand} --fork NEW-NAME. "
+            "Budget, health, storage, resources, sampler and pruner may change freely."
         )
 
 

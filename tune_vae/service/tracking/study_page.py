@@ -103,7 +103,7 @@ def experiment_link(spec: StudySpec, server: str) -> str:
         raise StorageError(f"MLflow does not answer: {error}") from error
     if found is None:
         raise StorageError(
-            f"MLflow has no study `{spec.name}` yet; run `tune-vae search {spec.file}` first"
+            f"MLflow has no study `{spec.name}` yet; run `tune-vae search {spec.operand}` first"
         )
     return f"{server}/{view_link(found.experiment_id)}"
 

@@ -225,7 +225,7 @@ class MlflowTracker:
             head,
             *(f"Rolled back: {back}" for back in backs),
             markdown(verdicts),
-            f"Train it again: `tune-vae train {self._spec.file} --trial {trial}`",
+            f"Train it again: `tune-vae train {self._spec.operand} --trial {trial}`",
         ]
         return "\n\n".join(filter(None, parts))
 
