@@ -16,7 +16,7 @@ import pytest
 
 from tests.browser import window
 from tests.browser.window import drawn, see
-from tests.stores import MLFLOW_WARNINGS, empty_ledger, empty_mlflow
+from tests.stores import MLFLOW_WARNINGS, empty_ledger, empty_mlflow, empty_stores
 from tests.trials import DIGEST, LEVELS, SHAPE, study
 from tune_vae import api
 from tune_vae.data import Splits
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from playwright.sync_api import BrowserContext, Page
 
-__all__ = ["empty_ledger", "empty_mlflow"]
+__all__ = ["empty_ledger", "empty_mlflow", "empty_stores"]
 
 pytestmark = [pytest.mark.browser, MLFLOW_WARNINGS]
 
@@ -90,10 +90,7 @@ def searched(folder: Path, data: Splits) -> StudySpec:
 
 
 @pytest.fixture(scope="module")
-def shown(
-    empty_stores: Path,
-    few_digits: Splits,
-) -> Iterator[Shown]:
+def shown(empty_stores: Path, few_digits: Splits) -> Iterator[Shown]:
     spec = searched(empty_stores, few_digits)
     from mlflow import MlflowClient
 
