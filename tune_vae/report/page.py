@@ -105,7 +105,6 @@ def write_pictures(pictures: Sequence[Picture], folder: Path) -> tuple[Path, ...
     Raises:
         OSError: It cannot be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     return tuple(write_whole(folder / f"{picture.name}.png", picture.png) for picture in pictures)
 
 

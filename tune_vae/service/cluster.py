@@ -56,7 +56,7 @@ __all__ = ["Window", "cause_of", "search"]
 
 REFRESH_SECONDS = 0.3
 DARK_SECONDS = 5.0
-"""How old what the person sees may be, however long a look takes."""
+"""At most between two looks, however long they take."""
 ANSWER_SECONDS = 30.0
 """Within which a desk that lives answers, however busy the machine."""
 PREFIX = "tune-vae-"

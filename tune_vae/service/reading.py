@@ -78,7 +78,7 @@ def plain_rows(
     with engine.connect() as connection:
 
         def ask(query: sqlalchemy.Select[Any]) -> Any:
-            # At once: one by one takes twice as long.
+            # All at once: ten thousand rows one by one take noticeably longer.
             return connection.execute(query).all()
 
         found = ask(select(_STUDIES.c.study_id).where(_STUDIES.c.study_name == name))
