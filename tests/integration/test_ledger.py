@@ -581,6 +581,20 @@ def test_median_pruner_gives_up_a_hopeless_trial_and_says_why(folder: Path) -> N
     assert row.constraints == {}
 
 
+def test_trial_is_compared_with_one_that_runs_behind_it(folder: Path) -> None:
+    spec = study(folder, pruner={"SuccessiveHalvingPruner": {"min_resource": 2}})
+    ledger = open_ledger(spec)
+    good, bad = one(ledger.ask_pack(1)), one(ledger.ask_pack(1))
+    for epoch in (1, 2):
+        ledger.report(report(epoch, trial=good.trial, bits_per_dim=3.0), HEALTHY)
+    ledger.report(report(1, trial=bad.trial, bits_per_dim=9.0), HEALTHY)
+    decision = ledger.report(report(3, trial=bad.trial, bits_per_dim=8.0), HEALTHY)
+    assert decision.verdict is not None
+    assert decision.verdict.reason == (
+        "bits_per_dim 8.000 at best by epoch 3; better by then: 1 of 1 others"
+    )
+
+
 def test_best_trial_is_not_given_up_when_it_begins_to_overfit(folder: Path) -> None:
     spec = study(folder, pruner={"SuccessiveHalvingPruner": {"min_resource": 2}})
     ledger = open_ledger(spec)

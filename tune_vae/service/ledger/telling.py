@@ -65,14 +65,22 @@ def _outranked(opened: OpenStudy, report: EpochReport, mine: FrozenTrial) -> Ver
 def _hopeless(opened: OpenStudy, report: EpochReport, mine: FrozenTrial) -> Verdict:
     best = min(mine.intermediate_values.values())
     others = [
-        row.intermediate_values[report.epoch]
+        min(value for epoch, value in row.intermediate_values.items() if epoch <= report.epoch)
         for row in opened.rows()
-        if row.number != mine.number and report.epoch in row.intermediate_values
+        if row.number != mine.number and _is_comparable(row, report.epoch)
     ]
     better = sum(value < best for value in others)
     beside = f"; better by then: {better} of {len(others)} others" if others else ""
     name = opened.spec.objective[0]
     return Verdict(Kind.HOPELESS, f"{name} {best:.3f} at best by epoch {report.epoch}{beside}")
+
+
+def _is_comparable(row: FrozenTrial, epoch: int) -> bool:
+    """Whether a trial was in this epoch, or runs and may yet be: pruners compare with both."""
+    values = row.intermediate_values
+    return epoch in values or (
+        row.state is TrialState.RUNNING and min(values, default=epoch) < epoch
+    )
 
 
 def note_end(opened: OpenStudy, trial: optuna.Trial, result: TrialResult) -> None:
