@@ -36,7 +36,7 @@ from tune_vae.science.health import Kind, Verdict
 from tune_vae.science.history import EpochReport
 from tune_vae.service import databases
 from tune_vae.service.journey import Decision, Fault, TrialResult
-from tune_vae.service.ledger import drawing, patience, recovery
+from tune_vae.service.ledger import drawing, leases, patience, recovery
 from tune_vae.service.ledger.looking import read_bounds, read_rows, read_study
 from tune_vae.service.ledger.open_study import GRACE_SECONDS, OpenStudy
 from tune_vae.service.ledger.optuna_ledger import OptunaLedger
@@ -929,6 +929,44 @@ def test_machine_that_wakes_from_a_sleep_keeps_its_trials(folder: Path) -> None:
     assert one(ledger.ask_pack(1)) != config
     finish(ledger, config)
     assert trial_row(spec, config.trial).attempts == 1
+
+
+def test_machine_that_wakes_finds_out_at_once_which_trial_it_has_lost(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = study(folder, budget={"trials": 2})
+    sleeper = open_ledger(spec)
+    lost, kept = one(sleeper.ask_pack(1)), one(sleeper.ask_pack(1))
+    disown(spec, lost.trial, ELSEWHERE)
+    silence(spec, GRACE_SECONDS + 10)
+    other = open_ledger(spec)
+    assert one(other.ask_pack(1)) == lost
+    # A lease lasts so long that it need not ask, and then it must.
+    assert not sleeper.is_lost(lost.trial)
+    monkeypatch.setattr(leases, "GRACE_SECONDS", 0)
+    assert sleeper.is_lost(lost.trial)
+    assert not sleeper.is_lost(kept.trial)
+    assert not sleeper.holds(lost.trial)
+    finish(other, lost)
+    assert sleeper.is_lost(lost.trial)
+    assert not other.is_lost(lost.trial)
+
+
+def test_trial_that_was_handed_over_is_lost_once_somebody_takes_it(folder: Path) -> None:
+    spec = study(folder, budget={"trials": 2})
+    ledger = open_ledger(spec)
+    config = one(ledger.ask_pack(1))
+    ledger.fail([config.trial], Fault.PROCESS, "its worker died")
+    assert not ledger.is_lost(config.trial)
+    assert one(ledger.ask_pack(1)) == config
+    assert not ledger.is_lost(config.trial)
+    finish(ledger, config)
+    assert not ledger.is_lost(config.trial)
+    other = one(ledger.ask_pack(1))
+    ledger.release()
+    assert not ledger.is_lost(other.trial)
+    assert one(open_ledger(spec).ask_pack(1)) == other
+    assert ledger.is_lost(other.trial)
 
 
 def test_row_without_a_beat_is_found_stale_as_well(folder: Path) -> None:

@@ -60,8 +60,8 @@ class Place:
     store: CheckpointStore
     client: MlflowClient
 
-    def tracker(self) -> MlflowTracker:
-        return MlflowTracker(self.spec, digest=DIGEST, store=self.store)
+    def tracker(self, **options: Any) -> MlflowTracker:
+        return MlflowTracker(self.spec, digest=DIGEST, store=self.store, **options)
 
     def config(self, trial: int = 0, **changes: object) -> TrialConfig:
         return trial_config(trial, study=self.spec.name, **changes)
@@ -260,6 +260,56 @@ def test_run_that_a_dying_server_began_without_an_answer_is_not_begun_again(
     assert place.run().info.run_id == lost[0].info.run_id
     assert place.run().data.params["likelihood"] == "gaussian"
     assert place.steps() == [1, 2, 3, 4]
+
+
+def test_run_is_not_begun_by_a_machine_that_fell_asleep_after_it_looked_for_one(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look, looked, awake, lost = MlflowClient.search_runs, threading.Event(), threading.Event(), []
+
+    def look_and_sleep(*args: Any, **options: Any) -> Any:
+        found = look(*args, **options)
+        if threading.current_thread() is sleeper._spool._thread and "'1'" in str((args, options)):
+            looked.set()
+            awake.wait(60)
+        return found
+
+    monkeypatch.setattr(MlflowClient, "search_runs", look_and_sleep)
+    sleeper = place.tracker(is_lost=lost.__contains__)
+    show(sleeper, place.config(1), epochs=2)
+    assert looked.wait(30)
+    other = place.tracker()
+    show(other, place.config(1))
+    other.conclude(result(1))
+    assert other.close()
+    lost.append(1)
+    awake.set()
+    show(sleeper, place.config(2))
+    assert sleeper.close()
+    assert [run.info.status for run in place.runs()] == ["FINISHED", "RUNNING"]
+
+
+def test_queued_epochs_of_a_trial_that_went_on_elsewhere_are_left_to_others(
+    place: Place,
+) -> None:
+    lost: list[int] = []
+    here, there = place.tracker(is_lost=lost.__contains__), place.tracker()
+    show(here, place.config(), epochs=1)
+    wait_for(lambda: place.runs() and place.steps())
+    lost.append(0)
+    here.log(reports()[1], HEALTHY)
+    here.log(reports()[2], HEALTHY)
+    here.conclude(result(verdict=Verdict(Kind.COLLAPSED, "said by one who slept"), epochs=3))
+    # Which trained these epochs once more, at another time.
+    there.open(place.config())
+    for one in reports(begun=1):
+        there.log(replace(one, ended_at=1e9 + one.epoch), HEALTHY)
+    there.conclude(result())
+    assert there.close()
+    assert here.close()
+    assert sorted(place.steps()) == [1, 2, 3, 4]
+    assert place.run().info.status == "FINISHED"
+    assert place.run().data.tags["why"] == "healthy"
 
 
 def test_epoch_that_two_processes_send_at_once_is_shown_once(place: Place) -> None:

@@ -54,6 +54,9 @@ from tune_vae.spec.study import StudySpec  # noqa: E402
 
 __all__ = ["Window", "cause_of", "search"]
 
+_SPARE = ("start_api_server", "start_monitor")
+_LOGS = ("start_log_monitor",)
+"""Steps of the start of Ray's node, each a Python process; the last carries what workers print."""
 REFRESH_SECONDS = 0.3
 DARK_SECONDS = 5.0
 """At most between two looks, however long they take."""
@@ -254,6 +257,11 @@ class Window:
             self._latest = snapshot
             self._show(snapshot)
 
+    @property
+    def busy(self) -> bool:
+        """Whether a trial was seen running, or one that has ended since."""
+        return bool(self.seen or (self._latest and self._latest.running))
+
     def finish(self) -> Snapshot:
         """Show all that has not been shown; returns what the study has come to."""
         # What was asked before has no more to tell, and would tell it twice.
@@ -331,16 +339,35 @@ def _start_ray(spec: StudySpec, scratch: Path, *, verbose: bool) -> None:
     # Else Ray 2.60 prints of each process that dies, whatever `log_to_driver` says.
     ray._private.worker._worker_logs_enabled = verbose
     try:
-        ray.init(
-            address=address or "local",
-            log_to_driver=verbose,
-            logging_level=logging.INFO if verbose else logging.ERROR,
-            **({} if address else own),
-        )
+        with _sparing(*_SPARE, *(() if verbose else _LOGS)):
+            ray.init(
+                address=address or "local",
+                log_to_driver=verbose,
+                logging_level=logging.INFO if verbose else logging.ERROR,
+                **({} if address else own),
+            )
     except Exception as error:
         # Of a machine too busy to start in time Ray 2.60 says so by a bare Exception.
         where = f"the Ray cluster at {address}" if address else "Ray on this machine"
         raise StorageError(f"cannot start or reach {where}: {error}") from error
+
+
+@contextmanager
+def _sparing(*steps: str) -> Iterator[None]:
+    """Start a node of Ray without some of its steps, in so far as this Ray has them.
+
+    Ray 2.60 starts what counts its usage and what asks a cloud for machines on a node of its own,
+    too, and waits for the first before it goes on; its `init` cannot be told otherwise.
+    """
+    node = ray._private.node.Node
+    before = {step: getattr(node, step) for step in steps if hasattr(node, step)}
+    for step in before:
+        setattr(node, step, lambda *_, **__: None)
+    try:
+        yield
+    finally:
+        for step, its in before.items():
+            setattr(node, step, its)
 
 
 def _address(spec: StudySpec) -> str | None:

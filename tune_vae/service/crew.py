@@ -81,7 +81,7 @@ def train(
     Returns:
         Why it could not go on, if so.
     """
-    crew = _Crew(desk, spec.name, slots)
+    crew = _Crew(desk, spec.name, slots, window)
     # Workers get no address of a database, and none of its passwords.
     places = Storage(checkpoints=spec.storage.checkpoints)
     trainable = tune.with_resources(
@@ -283,21 +283,26 @@ class _DeskHandle:
 
 
 class _Crew(Searcher):
-    """Tune's searcher, which suggests workers, another one for each that died."""
+    """Tune's searcher, which suggests workers, another one for each that died.
 
-    def __init__(self, desk: Any, study: str, slots: int) -> None:
+    The first has the cores to itself until it trains: importing PyTorch takes seconds of a core.
+    """
+
+    def __init__(self, desk: Any, study: str, slots: int, window: Window | None) -> None:
         super().__init__()
         self._desk, self._study, self._wanted = desk, study, slots
+        self._window = window
         self._living: set[str] = set()
         self._deaths = 0
         self.refusal: Exception | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Tune pickles its searcher into a file that nobody reads.
-        return (_Crew, (None, self._study, 0))
+        return (_Crew, (None, self._study, 0, None))
 
     def suggest(self, trial_id: str) -> Any:
-        if self._wanted and not self.refusal:
+        alone = self._window is not None and not self._window.busy
+        if self._wanted and not self.refusal and not (alone and self._living):
             self._wanted -= 1
             self._living.add(trial_id)
             return {"study": self._study}

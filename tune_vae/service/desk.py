@@ -124,7 +124,9 @@ class Desk:
             points=facts.points,
             seen=facts.seen,
         )
-        self._tracker = MlflowTracker(spec, digest=facts.digest, store=self._store)
+        self._tracker = MlflowTracker(
+            spec, digest=facts.digest, store=self._store, is_lost=self._ledger.is_lost
+        )
         self._board = _Board()
         self._lock = threading.Lock()
         self._counted = time.monotonic()

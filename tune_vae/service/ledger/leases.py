@@ -1,12 +1,13 @@
 """Which rows run in this process, told by beats to all who see the database."""
 
+import time
 from collections.abc import Sequence
 
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
-from tune_vae.service.ledger.open_study import OpenStudy
+from tune_vae.service.ledger.open_study import GRACE_SECONDS, OpenStudy
 from tune_vae.service.ledger.patience import DATABASE_ERRORS, patient
 from tune_vae.service.owner import owner
 from tune_vae.service.rows import has_rival, origin
@@ -25,6 +26,7 @@ class Leases:
         self._opened, self.outages = opened, opened.outages
         self._owner = owner()
         self.live: dict[int, optuna.Trial] = {}
+        self._renewed = time.time()
 
     @patient
     def take(self, study: optuna.Study, row: FrozenTrial) -> bool:
@@ -60,6 +62,13 @@ class Leases:
                 self._opened.storage.record_heartbeat(trial._trial_id)
         except DATABASE_ERRORS as error:
             self.outages.note(error)
+        else:
+            self._renewed = time.time()
+
+    @property
+    def may_have_run_out(self) -> bool:
+        """Whether they were not renewed for so long that somebody may have taken a row."""
+        return time.time() - self._renewed > GRACE_SECONDS / 2
 
     @property
     def rows(self) -> set[int]:

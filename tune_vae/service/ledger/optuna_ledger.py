@@ -4,7 +4,9 @@ import contextlib
 import threading
 from collections.abc import Sequence
 
+import optuna
 from optuna.exceptions import UpdateFinishedTrialError
+from optuna.trial import TrialState
 
 from tune_vae.science.collapse_point import CollapsePoints
 from tune_vae.science.health import Verdict
@@ -18,7 +20,7 @@ from tune_vae.service.ledger.patience import DATABASE_ERRORS, patient
 from tune_vae.service.ledger.recovery import Recovery
 from tune_vae.service.ledger.repeats import Repeats
 from tune_vae.service.ledger.telling import note_end, note_epoch
-from tune_vae.service.rows import TrialRow, is_foretold, table
+from tune_vae.service.rows import TrialRow, is_foretold, is_surplus, origin, table
 from tune_vae.spec.known_good import KnownGood
 from tune_vae.spec.study import StudySpec
 from tune_vae.spec.trial import TrialConfig
@@ -55,6 +57,7 @@ class OptunaLedger:
         self.outages = self._opened.outages
         self._leases = Leases(self._opened)
         self._live = self._leases.live
+        self._let_go: dict[int, int] = {}
         self._recovery = Recovery(self._opened, self._leases)
         draws = Draws(
             self._opened,
@@ -125,8 +128,34 @@ class OptunaLedger:
         with self._lock:
             mine = self._live.get(trial)
             if mine and not self._opened.is_running(mine):
-                del self._live[trial]
+                self._drop(trial)
             return trial in self._live
+
+    @patient
+    def is_lost(self, trial: int) -> bool:
+        """Whether another process goes on with a trial that was given out here, or has ended it.
+
+        What people see of it is theirs to show. After a sleep this asks the database, before
+        anybody here has found out.
+        """
+        with self._lock:
+            if self._leases.may_have_run_out:
+                self.holds(trial)
+            if trial in self._live or trial not in self._let_go:
+                return False
+            return any(
+                origin(row) == trial
+                and row._trial_id > self._let_go[trial]
+                and row.state is not TrialState.WAITING
+                and not is_surplus(row)
+                for row in (*self._opened.rows(), *self._opened.repeat_rows())
+            )
+
+    def _drop(self, trial: int) -> optuna.Trial:
+        """A trial runs here no longer, and did not end here."""
+        mine = self._live.pop(trial)
+        self._let_go[trial] = mine._trial_id
+        return mine
 
     @patient
     def place(self, trials: Sequence[int], place: str) -> None:
@@ -149,7 +178,7 @@ class OptunaLedger:
                 return note_epoch(self._opened, trial, report, verdict)
             except UpdateFinishedTrialError:
                 # Declared dead while we slept, and taken over elsewhere.
-                del self._live[report.trial]
+                self._drop(report.trial)
                 return Decision(stop=True)
 
     @patient
@@ -163,8 +192,10 @@ class OptunaLedger:
                 note_end(self._opened, trial, result)
             except UpdateFinishedTrialError:
                 # Taken over elsewhere, where it ends as well.
-                pass
-            del self._live[result.trial]
+                self._drop(result.trial)
+            else:
+                del self._live[result.trial]
+                self._let_go.pop(result.trial, None)
             self._recovery.faults.clear()
 
     @patient
@@ -174,7 +205,7 @@ class OptunaLedger:
             mine = [number for number in trials if number in self._live]
             for number in mine:
                 self._recovery.fail(self._live[number], fault, reason, members=len(mine))
-                del self._live[number]
+                self._drop(number)
 
     def release(self) -> None:
         """Hand over what still runs, to whoever searches this study next.
@@ -183,8 +214,7 @@ class OptunaLedger:
         """
         with self._lock, contextlib.suppress(*DATABASE_ERRORS):
             for number in list(self._live):
-                trial = self._live.pop(number)
-                self._recovery.fail(trial, Fault.PLACE, "interrupted", members=1)
+                self._recovery.fail(self._drop(number), Fault.PLACE, "interrupted", members=1)
 
     def beat(self) -> None:
         """Renew the leases of what runs here, which may fail a few times in a row."""

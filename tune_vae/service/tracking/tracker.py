@@ -56,10 +56,20 @@ class MlflowTracker:
         spec: The study.
         digest: Fingerprint of its data.
         store: Where its checkpoints lie.
+        is_lost: Whether a trial went on elsewhere since it was opened here. Nothing more of it is
+            shown then: whoever has it shows all of it, also what is still queued here.
     """
 
-    def __init__(self, spec: StudySpec, *, digest: str, store: CheckpointStore) -> None:
+    def __init__(
+        self,
+        spec: StudySpec,
+        *,
+        digest: str,
+        store: CheckpointStore,
+        is_lost: Callable[[int], bool] = lambda trial: False,
+    ) -> None:
         self._spec, self._digest, self._store = spec, digest, store
+        self._is_lost = is_lost
         self._runs: dict[int, str] = {}
         self._shown: dict[int, set[int]] = {}
         self._pending: dict[int, list[list[Any]]] = {}
@@ -124,21 +134,29 @@ class MlflowTracker:
 
     def _open(self, config: TrialConfig) -> None:
         trial = config.trial
-        self._runs[trial], begun_before = self._spool.call(self._found_or_begun, config)
+        # Of an attempt before, after which others may have had it: the new one tells them anew.
+        self._pending.pop(trial, None)
+        run, begun_before = self._spool.call(self._found_or_begun, config)
+        if run is None:
+            return
+        self._runs[trial] = run
         if begun_before:
             self._reopen(config)
             return
-        self._log_params(self._runs[trial], config)
+        self._log_params(run, config)
         self._shown[trial] = set()
 
-    def _found_or_begun(self, config: TrialConfig) -> tuple[str, bool]:
-        """The run of a trial, and whether it was there.
+    def _found_or_begun(self, config: TrialConfig) -> tuple[str | None, bool]:
+        """The run of a trial, and whether it was there; None if others are to begin it.
 
         Repeated as a whole: another machine may have begun it since, and a server that died may
         have begun it without saying so.
         """
         trial = config.trial
         known = self._page.trials(f" and tags.`tune_vae.trial` = '{trial}'")
+        # Asked last, lest it be begun twice by one who fell asleep after the look.
+        if self._is_lost(trial):
+            return None, False
         if known:
             return known[0].info.run_id, True
         run = self._client.create_run(
@@ -168,7 +186,6 @@ class MlflowTracker:
 
     def _reopen(self, config: TrialConfig) -> None:
         trial, run = config.trial, self._runs[config.trial]
-        self._flush_one(trial)
         self._log_params(run, config)
         # The one curve that is finite in every epoch tells which epochs were shown.
         history = self._spool.call(self._client.get_metric_history, run, "sched/kl_weight")
@@ -193,6 +210,9 @@ class MlflowTracker:
             self._flush_one(trial)
 
     def _flush_one(self, trial: int) -> None:
+        if self._spool.call(self._is_lost, trial):
+            self._pending.pop(trial, None)
+            self._drawing.discard(trial)
         if trial in self._pending:
             self._spool.attempt(self._send, trial, self._pending.pop(trial))
         if trial in self._drawing:
@@ -238,7 +258,7 @@ class MlflowTracker:
     def _conclude(self, result: TrialResult) -> None:
         from mlflow.entities import Metric, RunTag
 
-        if result.trial not in self._runs:
+        if result.trial not in self._runs or self._spool.call(self._is_lost, result.trial):
             return
         self._drawing.add(result.trial)
         self._flush_one(result.trial)
@@ -281,6 +301,8 @@ class MlflowTracker:
             # Another process trained it, and may have shown nothing of it.
             self._open(config)
             self._recall(config)
+        if trial not in self._runs:
+            return
         self._flush_one(trial)
         run = self._runs[trial]
         self._spool.call(self._client.set_tag, run, "state", Kind.FAILED.value)
