@@ -144,18 +144,20 @@ def search(
 ) -> None:
     """Search, or go on with a search: run it again after Ctrl-C, a crash or a reboot."""
     from tune_vae import terminal
-    from tune_vae.spec.study import StudySpec
+    from tune_vae.service import node
+    from tune_vae.spec.study import StudyOutline, StudySpec
 
-    spec = StudySpec.load(study)
-    if fork is not None:
-        from tune_vae import api
+    with node.begun(StudyOutline.load(study), verbose=verbose):
+        spec = StudySpec.load(study)
+        if fork is not None:
+            from tune_vae import api
 
-        spec = StudySpec.load(api.fork(spec, fork))
-    out = terminal.console()
-    with terminal.view(out, spec, as_json=as_json) as show:
-        from tune_vae import api
+            spec = StudySpec.load(api.fork(spec, fork))
+        out = terminal.console()
+        with terminal.view(out, spec, as_json=as_json) as show:
+            from tune_vae import api
 
-        found = api.search(spec, show=show, note=terminal.note, verbose=verbose)
+            found = api.search(spec, show=show, note=terminal.note, verbose=verbose)
     (terminal.write_results if as_json else terminal.show_results)(out, found, spec)
     if not found.front:
         raise typer.Exit(3)

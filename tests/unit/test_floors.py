@@ -31,7 +31,7 @@ PACKAGE = ROOT / "tune_vae"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 SCIENCE = ("tune_vae.science", "tune_vae.errors")
-DATA = ("tune_vae.data", "tune_vae.errors")
+DATA = ("tune_vae.data", "tune_vae.errors", "tune_vae.machine")
 TRAINING = ("tune_vae.training", "tune_vae.whole_files", *SCIENCE, *DATA)
 SPEC = ("tune_vae.spec", *TRAINING)
 SERVICE = ("tune_vae.service", *SPEC)
@@ -61,6 +61,7 @@ READERS = frozenset({"anndata", "PIL", "scipy", "sklearn", "torchvision"})
 FLOORS = {
     "errors.py": Floor(),
     "lazily.py": Floor(),
+    "machine.py": Floor(),
     "whole_files.py": Floor(),
     "science/": Floor(SCIENCE, frozenset({"torch"})),
     "science/units.py": Floor(),
@@ -76,6 +77,7 @@ FLOORS = {
     "service/results.py": Floor(SERVICE),
     "service/cluster.py": Floor(SERVICE, frozenset({"ray"})),
     "service/crew.py": Floor(SERVICE, frozenset({"ray", "torch"})),
+    "service/node.py": Floor(SERVICE, frozenset({"ray"})),
     "service/tracking/": Floor(SERVICE, frozenset({"mlflow"})),
     "service/tracking/spool.py": Floor(SERVICE),
     "service/ledger/": Floor(SERVICE, frozenset({"optuna"})),

@@ -11,8 +11,8 @@ from tune_vae.api.models import models_of, size_of, sound_data
 from tune_vae.api.scouting import scouts_of
 from tune_vae.api.standing import results
 from tune_vae.data import Splits
-from tune_vae.data.preparing import cores
 from tune_vae.errors import Problem, StudyError, StudyFileError
+from tune_vae.machine import cores
 from tune_vae.service.results import StudyResults
 from tune_vae.service.scouted import Scouted
 from tune_vae.service.study_forecast import StudyForecast, merged, proposal

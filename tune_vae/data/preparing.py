@@ -23,8 +23,9 @@ from torch import Tensor
 
 from tune_vae.data.progress import Progress
 from tune_vae.errors import DataError
+from tune_vae.machine import cores
 
-__all__ = ["Recipe", "cores", "key_of", "prepare"]
+__all__ = ["Recipe", "key_of", "prepare"]
 
 CHUNK = 32
 """Examples that are written and noted together; so many, times the cores, are lost by a kill."""
@@ -199,10 +200,3 @@ def _close_up(images: Path, recipe: Recipe, broken: dict[int, str]) -> None:
             values.flush()
         stream.truncate(len(kept) * recipe.bytes_each)
         os.fsync(stream.fileno())
-
-
-def cores() -> int:
-    """Those this process may use, which in a container are fewer than the machine has."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -1,16 +1,10 @@
-"""Where trials run: Ray on this machine or on others, the desk, and the crew of workers.
+"""A search on Ray: the desk, the crew of workers, and a window on both.
 
-Ray is imported here and in `crew`, and nowhere else. Its own state is thrown away, because the
-ledger, the checkpoints and MLflow are the truth.
+Ray is imported here, in `crew` and in `node`, and nowhere else. Its own state is thrown away,
+because the ledger, the checkpoints and MLflow are the truth.
 """
 
-import logging
 import math
-import os
-import shutil
-import sys
-import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,51 +12,23 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-_SETTINGS = {
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "RAY_AIR_NEW_OUTPUT": "0",
-    "RAY_CHDIR_TO_TRIAL_DIR": "0",
-    # Else Ray copies the folder that `uv run` stands in, and its workers write into the copy.
-    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
-    # Of a desk that died, which is told in our own words.
-    "RAY_IGNORE_UNHANDLED_ERRORS": "1",
-    "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",
-    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
-    "TUNE_WARN_THRESHOLD_S": "60",
-}
-_ALLOCATOR = {
-    # Else glibc gives large tensors back to the system after each step and asks for them anew: a
-    # third of the time of a pack of 16 went into page faults.
-    "MALLOC_MMAP_THRESHOLD_": "4294967296",
-    "MALLOC_TRIM_THRESHOLD_": "17179869184",
-}
-# Ray reads them when it is imported.
-for _name, _value in _SETTINGS.items():
-    os.environ.setdefault(_name, _value)
+# First, because it makes Ray's settings.
+from tune_vae.service import node  # isort: skip
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-import ray  # noqa: E402
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # noqa: E402
-
-from tune_vae.data.preparing import cores  # noqa: E402
-from tune_vae.errors import StorageError, StudyError, TuneVaeError  # noqa: E402
-from tune_vae.service.desk import DataFacts, Desk, Snapshot  # noqa: E402
-from tune_vae.service.signals import Interrupted, Signals  # noqa: E402
-from tune_vae.spec.study import StudySpec  # noqa: E402
+from tune_vae.errors import StorageError, StudyError, TuneVaeError
+from tune_vae.service.desk import DataFacts, Desk, Snapshot
+from tune_vae.service.signals import Interrupted, Signals
+from tune_vae.spec.study import StudySpec
 
 __all__ = ["Window", "cause_of", "search"]
 
-_SPARE = ("start_api_server", "start_monitor")
-_LOGS = ("start_log_monitor",)
-"""Steps of the start of Ray's node, each a Python process; the last carries what workers print."""
 REFRESH_SECONDS = 0.3
 DARK_SECONDS = 5.0
 """At most between two looks, however long they take."""
 ANSWER_SECONDS = 30.0
 """Within which a desk that lives answers, however busy the machine."""
-PREFIX = "tune-vae-"
 UNSENT = "MLflow did not take everything; the same command sends the rest"
 DEATHS = 10
 """How often the desk may die in one search before it is no accident any more."""
@@ -134,7 +100,7 @@ def _search(
     verbose: bool,
 ) -> Snapshot:
     """As `search`, until all is done, or it is interrupted, or the desk dies."""
-    with _ray(spec, verbose=verbose) as scratch:
+    with node.entered(spec, verbose=verbose) as scratch:
         # Ray 2.60 would abort the process by its own handler of SIGTERM.
         signals.hold()
         resources, slots = _resources(spec)
@@ -147,7 +113,7 @@ def _search(
         # It takes seconds, in which the desk's process starts.
         from tune_vae.service.crew import start_in_waiting_processes, train
 
-        if not _address(spec):
+        if not node.address_of(spec):
             start_in_waiting_processes()
         window = Window(desk, show)
         with _noticing_its_death(desk, window):
@@ -276,117 +242,6 @@ class Window:
         """Show something beside what was known last."""
         if self._latest:
             self._show(replace(self._latest, running=(), ended=(), trouble=trouble))
-
-
-@contextmanager
-def _ray(spec: StudySpec, *, verbose: bool) -> Iterator[Path]:
-    """A cluster for the time of a search: the one that is named, or one of our own."""
-    _sweep()
-    logging.getLogger("ray.tune").setLevel(logging.INFO if verbose else logging.CRITICAL)
-    scratch = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir=_temporary()))
-    try:
-        _start_ray(spec, scratch, verbose=verbose)
-        with _watching_the_node(f"tune-vae search {spec.operand}"):
-            yield scratch
-    finally:
-        ray.shutdown()
-        shutil.rmtree(scratch, ignore_errors=True)
-
-
-@contextmanager
-def _watching_the_node(again: str) -> Iterator[None]:
-    """End in words when a node of our own dies, as by want of memory.
-
-    Ray 2.60 ends this process then, within a quarter of a minute and without a word, and no
-    exception could be handled: its `shutdown` does the same.
-    """
-    node, over = ray._private.worker._global_node, threading.Event()
-
-    def watch() -> None:
-        while not over.wait(REFRESH_SECONDS):
-            if node is not None and any(name == "raylet" for name, _ in node.dead_processes()):
-                shown = "\x1b[?25h\n" if sys.stderr.isatty() else ""
-                sys.stderr.write(
-                    f"{shown}error: Ray's own process on this machine died (too little memory?); "
-                    f"everything is saved. Go on with: {again}\n"
-                )
-                sys.stderr.flush()
-                os._exit(StorageError.exit_code)
-
-    watcher = threading.Thread(target=watch, name="node", daemon=True)
-    watcher.start()
-    try:
-        yield
-    finally:
-        over.set()
-        watcher.join()
-
-
-def _start_ray(spec: StudySpec, scratch: Path, *, verbose: bool) -> None:
-    address = _address(spec)
-    own: dict[str, Any] = {
-        "num_cpus": cores(),
-        "include_dashboard": False,
-        "object_store_memory": 256 * 2**20,
-        # By the processes that wait for work, while the driver still imports Tune.
-        "_system_config": {"preload_python_modules": [Desk.__module__]},
-        "_temp_dir": str(scratch / "ray"),
-    }
-    if not address:
-        # Of this machine's workers, which have their environment from here.
-        for name, value in _ALLOCATOR.items():
-            os.environ.setdefault(name, value)
-    # Else Ray 2.60 prints of each process that dies, whatever `log_to_driver` says.
-    ray._private.worker._worker_logs_enabled = verbose
-    try:
-        with _sparing(*_SPARE, *(() if verbose else _LOGS)):
-            ray.init(
-                address=address or "local",
-                log_to_driver=verbose,
-                logging_level=logging.INFO if verbose else logging.ERROR,
-                **({} if address else own),
-            )
-    except Exception as error:
-        # Of a machine too busy to start in time Ray 2.60 says so by a bare Exception.
-        where = f"the Ray cluster at {address}" if address else "Ray on this machine"
-        raise StorageError(f"cannot start or reach {where}: {error}") from error
-
-
-@contextmanager
-def _sparing(*steps: str) -> Iterator[None]:
-    """Start a node of Ray without some of its steps, in so far as this Ray has them.
-
-    Ray 2.60 starts what counts its usage and what asks a cloud for machines on a node of its own,
-    too, and waits for the first before it goes on; its `init` cannot be told otherwise.
-    """
-    node = ray._private.node.Node
-    before = {step: getattr(node, step) for step in steps if hasattr(node, step)}
-    for step in before:
-        setattr(node, step, lambda *_, **__: None)
-    try:
-        yield
-    finally:
-        for step, its in before.items():
-            setattr(node, step, its)
-
-
-def _address(spec: StudySpec) -> str | None:
-    """Of the cluster that is named; None for one of our own."""
-    return spec.ray.address or os.environ.get("RAY_ADDRESS")
-
-
-def _temporary() -> str:
-    """Where Ray's sockets go, whose whole path may have about a hundred characters."""
-    default = tempfile.gettempdir()
-    return "/tmp" if len(default) > len("/var/tmp") and os.access("/tmp", os.W_OK) else default
-
-
-def _sweep() -> None:
-    """Remove what killed searches left in the temporary folder."""
-    for folder in Path(_temporary()).glob(f"{PREFIX}*-*"):
-        pid = folder.name.removeprefix(PREFIX).partition("-")[0]
-        if pid.isdigit() and not Path(f"/proc/{pid}").exists() and Path("/proc").exists():
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _resources(spec: StudySpec) -> tuple[dict[str, float], int]:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-# First, because it makes Ray's settings.
+# First, because what it imports makes Ray's settings.
 from tune_vae.service.cluster import Window, cause_of  # isort: skip
 import ray
 from ray import tune

@@ -233,7 +233,7 @@ class StudyOutline:
     Arguments:
         name: Of the study, its MLflow experiment and its folder of checkpoints.
         objective: One or two names from `OBJECTIVES`, each to be minimised.
-        train, budget, storage: Sections of the file.
+        train, budget, storage, ray: Sections of the file.
         source: The file, for saying where in it something stands.
         server: Of a `tune-vae serve`, where its stores are; empty if they are named otherwise.
     """
@@ -243,6 +243,7 @@ class StudyOutline:
     train: Training
     budget: Budget
     storage: Storage
+    ray: RayOptions
     source: Source = field(compare=False, repr=False)
     server: str = field(default="", compare=False)
 
@@ -273,7 +274,7 @@ class StudySpec(StudyOutline):
     Arguments:
         data: Reference of the data set.
         knobs: What each trial is made of, by name: fixed, or open to the search.
-        health, ray: Sections of the file.
+        health: Section of the file.
         sampler, pruner: Optuna classes, or `ParetoPruner`: `{name: arguments}`.
         known_good: Whether what is known to be good is tried first; see `spec.known_good`.
         conditional: Whether encoder and decoder are told the label of each example.
@@ -296,7 +297,6 @@ class StudySpec(StudyOutline):
     data: dict[str, Any]
     knobs: Mapping[str, Node]
     health: Limits
-    ray: RayOptions
     sampler: dict[str, Any]
     pruner: dict[str, Any]
     known_good: bool = True
@@ -486,13 +486,13 @@ class _Parser:
             "train": self._section(Training, "train"),
             "budget": self._section(Budget, "budget"),
             "storage": storage.overridden(os.environ),
+            "ray": self._section(RayOptions, "ray"),
             "source": self._source,
         }
 
     def study(self) -> StudySpec:
         shared = self._shared()
         sections = {
-            "ray": self._section(RayOptions, "ray"),
             "health": self._section(Limits, "health"),
         }
         reference, knobs = self._data(), self._knobs()

@@ -16,7 +16,7 @@ from tests.benchmarks.searches.arms import digits, drawn
 from tests.benchmarks.searches.log import Log
 
 # Imported before Ray, whose settings it makes.
-from tune_vae.service import cluster  # noqa: F401  isort: skip
+from tune_vae.service import node  # noqa: F401  isort: skip
 import ray
 from ray import tune
 from ray.tune.schedulers import ASHAScheduler

@@ -111,6 +111,7 @@ class Chaos:
         }
         self.machines = [self._machine(name) for name in ("a", "b")]
         self.done: Counter[str] = Counter()
+        self.flawless = False
 
     def _machine(self, name: str) -> Machine:
         study, seed = self._plan.study(self._diary), self._moments.getrandbits(32)
@@ -226,14 +227,18 @@ def _stage(plan: Plan) -> Iterator[Chaos]:
                 chaos.close()
         finally:
             mlflow.stop()
-    # Kept if anything was raised, to be looked at.
-    shutil.rmtree(folder)
+    # Kept if anything was raised or amiss, to be looked at.
+    if chaos.flawless:
+        shutil.rmtree(folder)
+    else:
+        print(f"its files: {folder}")
 
 
 def run(plan: Plan) -> tuple[Counts, Counter[str]]:
     """Let a study go through all of it; returns its counts, and how much of it happened."""
     with _stage(plan) as chaos:
         counts = chaos.run()
+        chaos.flawless = counts.flawless
         wait_until(
             lambda: not any(machine.place.processes() for machine in chaos.machines),
             seconds=60,

@@ -29,6 +29,7 @@ class Counts:
         interrupted: Attempts that began after another.
         repeated: Most epochs that one of them began although they had been begun before.
         repeated_in_all: All of those epochs.
+        which: The duplicates, in words.
     """
 
     trials: int
@@ -41,6 +42,7 @@ class Counts:
     interrupted: int
     repeated: int
     repeated_in_all: int
+    which: Sequence[str] = ()
 
     @property
     def flawless(self) -> bool:
@@ -53,6 +55,7 @@ class Counts:
             f"duplicated, {self.failed} failed; {self.logged_twice} epochs logged twice, "
             f"{self.missing} missing; at most {self.repeated} epoch repeated by each of "
             f"{self.interrupted} interrupted attempts, {self.repeated_in_all} in all"
+            + "".join(f"; {one}" for one in self.which)
         )
 
 
@@ -77,6 +80,12 @@ def count(place: Workplace, entries: Sequence[Entry], steps: int) -> Counts:
         twice += sum(times - 1 for times in shown.values())
         missing += len(set(range(1, rows[trial].epoch + 1)) - set(shown))
     again = list(repeated(entries, steps))
+    which = [
+        f"trial {trial} has {times} {what}"
+        for what, found in (("ends", ends), ("pages", pages))
+        for trial, times in found.items()
+        if times > 1
+    ]
     return Counts(
         trials=budget,
         ended=len(ends),
@@ -89,6 +98,7 @@ def count(place: Workplace, entries: Sequence[Entry], steps: int) -> Counts:
         interrupted=len(again),
         repeated=max(again, default=0),
         repeated_in_all=sum(again),
+        which=which,
     )
 
 
