@@ -289,6 +289,48 @@ def test_run_is_not_begun_by_a_machine_that_fell_asleep_after_it_looked_for_one(
     assert [run.info.status for run in place.runs()] == ["FINISHED", "RUNNING"]
 
 
+def test_of_two_runs_that_machines_began_at_once_the_same_one_is_left(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when both begin to search and find that nothing was shown of a trial that ended."""
+    look, both = MlflowClient.search_runs, threading.Barrier(2, timeout=60)
+
+    def look_together(*args: Any, **options: Any) -> Any:
+        found = look(*args, **options)
+        if threading.current_thread().name == "mlflow" and "'0'" in str((args, options)):
+            both.wait()
+        return found
+
+    trackers = [place.tracker(), place.tracker()]
+    ended = (replace(result(), last=replace(reports()[-1], ended_at=1e9)), reports())
+    with monkeypatch.context() as at_once:
+        at_once.setattr(MlflowClient, "search_runs", look_together)
+        for tracker in trackers:
+            tracker.mend(place.config(), lambda: ended)
+        wait_for(lambda: [run.info.status for run in place.runs()] == ["FINISHED"] * 2)
+    for tracker in trackers:
+        tracker.note("at the end")
+        assert tracker.close()
+    assert place.run().info.status == "FINISHED"
+    assert sorted(place.steps()) == [1, 2, 3, 4]
+    experiment = place.run().info.experiment_id
+    models = place.client.search_logged_models([experiment])
+    assert {model.source_run_id for model in models} <= {place.run().info.run_id}
+
+
+def test_of_two_runs_of_a_trial_the_next_search_goes_on_with_the_fuller_one(place: Place) -> None:
+    first = place.tracker()
+    show(first, place.config())
+    first.conclude(result())
+    assert first.close()
+    whole = place.run()
+    tags = {key: tag for key, tag in whole.data.tags.items() if key.startswith("tune_vae.")}
+    orphan = place.client.create_run(whole.info.experiment_id, tags=tags)
+    assert place.tracker().close()
+    assert place.run().info.run_id == whole.info.run_id
+    assert place.client.get_run(orphan.info.run_id).info.lifecycle_stage == "deleted"
+
+
 def test_queued_epochs_of_a_trial_that_went_on_elsewhere_are_left_to_others(
     place: Place,
 ) -> None:

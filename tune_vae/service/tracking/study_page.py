@@ -1,6 +1,8 @@
 """A study's page in MLflow: its experiment, with views and a note, and a run of its own."""
 
+import contextlib
 import time
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,6 +44,40 @@ class StudyPage:
         )
         return list(found)
 
+    def once(self) -> list[Any]:
+        """Runs of trials and of repeats, one of each; others of a trial that ended are deleted.
+
+        Two machines that at the same moment find a run missing may both begin it, and nothing in
+        MLflow could stop the second. All choose the same one to keep: that with the most epochs.
+        """
+        by_trial = defaultdict(list)
+        for run in self.trials():
+            by_trial[run.data.tags.get("tune_vae.trial")].append(run)
+        kept = []
+        for runs in by_trial.values():
+            first, *others = sorted(runs, key=self._worth) if len(runs) > 1 else runs
+            if first.info.status != "RUNNING":
+                for run in others:
+                    self._delete(run.info.run_id)
+            kept.append(first)
+        return kept
+
+    def _worth(self, run: Any) -> tuple[bool, int, int, str]:
+        """Sorts a run that ended and shows many epochs first."""
+        shown = self._client.get_metric_history(run.info.run_id, "sched/kl_weight")
+        running = run.info.status == "RUNNING"
+        return running, -len(shown), run.info.start_time, run.info.run_id
+
+    def _delete(self, run: str) -> None:
+        from mlflow.exceptions import MlflowException
+
+        # Another machine may be at it as well.
+        with contextlib.suppress(MlflowException):
+            of_run = f"source_run_id = '{run}'"
+            for model in self._client.search_logged_models([self.experiment], of_run):
+                self._client.delete_logged_model(model.model_id)
+            self._client.delete_run(run)
+
     def note(self, text: str) -> None:
         """Write what the page says of the study."""
         # All that shows before somebody unfolds it is the first line, and of that the beginning.
@@ -49,9 +85,9 @@ class StudyPage:
         text = f"{first} · {links(self.experiment, self.run)}{dot}{rest}"
         self._client.set_experiment_tag(self.experiment, NOTE, text)
 
-    def widen(self) -> None:
-        """Write the views again, with charts for the values that there are."""
-        found = [run.data for run in self.trials()]
+    def widen(self, runs: Sequence[Any]) -> None:
+        """Write the views again, with charts for the values that these runs of trials have."""
+        found = [run.data for run in runs]
         keys = ("score/bits_per_dim", "score/rate")
         ends = {key: [data.metrics[key] for data in found if key in data.metrics] for key in keys}
         whole = sum(data.tags.get("state") == "complete" for data in found) / max(1, len(found))

@@ -126,7 +126,7 @@ class MlflowTracker:
         self._page = StudyPage(self._client, self._spec)
         (data,) = self._spec.data
         self._models = Models(self._client, self._page.experiment, self._store, data, self._digest)
-        found = self._page.trials()
+        found = self._page.once()
         self._runs = {int(run.data.tags["tune_vae.trial"]): run.info.run_id for run in found}
         self._ended = {
             int(run.data.tags["tune_vae.trial"]) for run in found if run.info.status != "RUNNING"
@@ -342,5 +342,5 @@ class MlflowTracker:
 
     def _note(self, text: str) -> None:
         self._spool.call(self._page.note, text)
-        self._spool.call(self._page.widen)
+        self._spool.call(self._page.widen, self._spool.call(self._page.once))
         self._spool.call(self._page.end)
