@@ -115,6 +115,26 @@ class Search:
         return min(epoch.ended - epoch.seconds for epoch in self.epochs)
 
     @property
+    def pauses(self) -> list[float]:
+        """From the last epoch of a trial to the first of the next one, for each but the first.
+
+        Which of the workers ran a trial is not noted: it is taken for the one that was free last.
+        """
+        spans: dict[int, tuple[float, float]] = {}
+        for epoch in self.epochs:
+            begin, end = spans.get(epoch.trial, (math.inf, 0.0))
+            spans[epoch.trial] = min(begin, epoch.ended - epoch.seconds), max(end, epoch.ended)
+        free: list[float] = []
+        found = []
+        for begin, end in sorted(spans.values()):
+            before = max((one for one in free if one <= begin), default=None)
+            if before is not None:
+                found.append(begin - before)
+                free.remove(before)
+            free.append(end)
+        return found
+
+    @property
     def best(self) -> float:
         return min(self._values())
 
@@ -218,9 +238,10 @@ def table(searches: Sequence[Search]) -> Iterator[str]:
     """Lines of Markdown; medians over the rounds, ratios within a round."""
     yield (
         "| search | rounds | wall, s | processors, s | trials an hour | first epoch begins, s "
-        "| outside training | epochs | of unfinished trials | best | finished |"
+        "| outside training | between two trials, s | epochs | of unfinished trials | best "
+        "| finished |"
     )
-    yield "|---|" + "--:|" * 10
+    yield "|---|" + "--:|" * 11
     for arm in ARMS:
         mine = [one for one in searches if one.arm == arm]
         if mine:
@@ -231,6 +252,7 @@ def table(searches: Sequence[Search]) -> Iterator[str]:
                 f"| {_median([3600 * s.trials / s.wall for s in mine], 0)} "
                 f"| {_median([s.begins for s in mine], 1)} "
                 f"| {100 * statistics.median(s.outside for s in mine):.0f} % "
+                f"| {_median([statistics.median(s.pauses or [0.0]) for s in mine], 2)} "
                 f"| {_median([len(s.epochs) for s in mine], 0)} | {_median(unfinished, 0)} "
                 f"| {_median([s.best for s in mine], 3)} "
                 f"| {_median([s.finished for s in mine], 0)} |"

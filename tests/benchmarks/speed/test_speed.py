@@ -52,6 +52,12 @@ def test_time_that_a_pack_spends_is_counted_once() -> None:
     assert [one.reaches(value) for value in (2.6, 2.0, 1.0)] == [4.0, 5.0, math.inf]
 
 
+def test_pause_is_from_the_end_of_a_trial_to_the_next_where_a_worker_was_free_last() -> None:
+    spans = [(0.0, 4.0), (0.0, 6.0), (4.5, 7.0), (7.25, 9.0), (9.5, 10.0)]
+    epochs = [Epoch(n, 1, end, end - begin, 2.0) for n, (begin, end) in enumerate(spans)]
+    assert replace(search("Ray", 10.0), epochs=epochs).pauses == [0.5, 0.25, 0.5]
+
+
 def test_ratios_are_of_what_ran_with_the_same_seed() -> None:
     ours, theirs = search("tune-vae", 10.0, 2.0, 3.0), search("Ray", 35.0, 3.0, 3.0, 2.5, 2.75)
     lines = list(table([ours, replace(theirs, seed=1), theirs]))
