@@ -3,6 +3,8 @@
 import os
 import sys
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -147,7 +149,7 @@ def search(
     from tune_vae.service import node
     from tune_vae.spec.study import StudyOutline, StudySpec
 
-    with node.begun(StudyOutline.load(study), verbose=verbose):
+    with node.begun(StudyOutline.load(study), verbose=verbose), _errors_told():
         spec = StudySpec.load(study)
         if fork is not None:
             from tune_vae import api
@@ -434,18 +436,26 @@ def serve(
     )
 
 
+@contextmanager
+def _errors_told() -> Iterator[None]:
+    """Show an error of ours at once, and not after all that was begun has ended."""
+    try:
+        yield
+    except TuneVaeError as error:
+        from tune_vae import terminal
+
+        terminal.show_error(terminal.console(stderr=True), error)
+        sys.exit(error.exit_code)
+
+
 def main() -> None:
     """Entry point: our own errors become one screen and an exit code, never a traceback."""
     # Threads that spin while they wait for one another take twelve times as long where another
     # process has one of the cores, as beside a search. Read when PyTorch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
-        app()
-    except TuneVaeError as error:
-        from tune_vae import terminal
-
-        terminal.show_error(terminal.console(stderr=True), error)
-        sys.exit(error.exit_code)
+        with _errors_told():
+            app()
     except Exception:  # noqa: BLE001
         # A fault of ours, whose messages and lines may quote an URL.
         sys.stderr.write(masked(traceback.format_exc()))
