@@ -283,15 +283,38 @@ def test_worker_is_given_pack_after_pack_and_trials_for_free_places(place: Path)
 def test_trials_of_a_worker_that_died_are_taken_up_again_with_those_of_its_free_places(
     place: Path,
 ) -> None:
-    spec = study(place, train={"pack": 2}, budget={"trials": 3})
+    spec = study(place, train={"pack": 2}, budget={"trials": 6})
     with desk_of(spec) as desk:
         assert desk.give("one")
         assert desk.refill("one", beside=0, places=1)[1]
+        assert desk.give("two")
         assert desk.bury("one")
         # Those that wait come before others, in packs of their own.
-        assert desk.refill("two", beside=0, places=1) == ([], {})
+        assert desk.refill("two", beside=3, places=1) == ([], {})
         again = [config.trial for _ in range(3) for config in desk.give("two")[0]]
         assert sorted(again) == [0, 1, 2]
+        assert desk.give("two")
+
+
+def test_trial_that_runs_alone_is_not_followed_by_others_one_by_one(place: Path) -> None:
+    spec = study(
+        place,
+        search={
+            "beta_norm": {"log_uniform": [1e-3, 10.0]},
+            "likelihood": "gaussian",
+            "sigma": "optimal",
+        },
+        known_good=True,
+        train={"pack": 3},
+        budget={"trials": 7},
+    )
+    with desk_of(spec) as desk:
+        (first,), _ = desk.give("one") or ([], {})
+        assert first.known_good
+        assert desk.refill("one", beside=first.trial, places=1) == ([], {})
+        pack, _ = desk.give("one") or ([], {})
+        assert len(pack) == 3
+        assert desk.refill("one", beside=pack[0].trial, places=1)[0]
 
 
 def test_trials_that_are_given_to_a_worker_while_it_dies_are_not_lost(place: Path) -> None:

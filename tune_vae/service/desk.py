@@ -136,6 +136,7 @@ class Desk:
         self._stuck: dict[str, float] = {}
         self._awake = time.time()
         self._given: dict[str, dict[int, int]] = {}
+        self._full: set[str] = set()
         self._buried: set[str] = set()
         self._refusal: StudyError | None = None
         self._rows: list[TrialRow] = []
@@ -209,12 +210,18 @@ class Desk:
             raise
         with self._lock:
             self._given[worker] = {}
+            self._full.discard(worker)
+            if pack and len(pack) == self._spec.train.pack:
+                self._full.add(worker)
         return None if pack is None else self._hand_over(worker, pack, process, device)
 
     def refill(
         self, worker: str, beside: int, places: int, process: str = "", device: str = ""
     ) -> tuple[list[TrialConfig], dict[int, int]]:
-        """Trials for free places of a worker's pack, as `give`.
+        """Trials for free places of a worker's pack, as `give`; none for one that began smaller.
+
+        One that is known to be good begins alone, as do those of a pack that ran out of memory. In
+        a place of theirs trial would follow trial, one at a time.
 
         Arguments:
             worker: Who asks.
@@ -222,7 +229,9 @@ class Desk:
             places: Most that are wanted.
             process, device: See `attempts`.
         """
-        if self._stopping or self._confirm or self._out_of_time() or self._results().stalled:
+        if worker not in self._full or self._stopping or self._confirm:
+            return [], {}
+        if self._out_of_time() or self._results().stalled:
             return [], {}
         pack = self._ledger.ask_beside(beside, places)
         self._open(pack)
