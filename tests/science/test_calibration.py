@@ -7,6 +7,7 @@ import pytest
 import torch
 from scipy.optimize import minimize_scalar
 from scipy.stats import norm
+from scipy.stats import t as student_t
 from torch import Tensor
 
 from tests.discovery import component_classes
@@ -90,6 +91,23 @@ def test_calibrated_scale_of_a_good_decoder_is_the_argmin_or_as_cheap(error: flo
     assert paid == pytest.approx(least, abs=1e-2 if error < 0.02 else 1e-5)
     if error > 0.02:
         assert got.item() == pytest.approx(best, abs=0.005)
+
+
+@pytest.mark.parametrize("error", [0.01, 0.02, 0.1])
+def test_calibrated_scale_of_a_decoder_that_is_far_off_at_times_is_as_cheap(error: float) -> None:
+    """Most means in their bins, some many bins away: the likelihood is no Gaussian's."""
+    x = torch.linspace(0.1, 0.9, 64).mul(16).round().reshape(1, 1, 8, 8) / 16
+    mean = x + error * torch.from_numpy(
+        student_t.rvs(2.5, size=x.shape, random_state=np.random.default_rng(0))
+    )
+    vae = build(Gaussian(link="identity"))
+    with torch.no_grad():
+        vae.decoder[-1].weight.zero_()
+        vae.decoder[-1].bias.copy_(mean.flatten())
+        got = calibrated_log_sigma(vae, x, torch.zeros(1, 4), levels=17)
+        paid = score(vae, x, torch.zeros(1, 4), got, levels=17).calibrated_nats_B.item() / 64
+    _, least = oracle(x.double().numpy(), mean.double().numpy(), 17)
+    assert paid == pytest.approx(least, abs=1e-4)
 
 
 @pytest.mark.parametrize("likelihood", OF_GREY_LEVELS, ids=repr)

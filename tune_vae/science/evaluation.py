@@ -3,6 +3,7 @@
 Shapes: B batch, M latent, C H W image.
 """
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -18,6 +19,8 @@ ACTIVE_VARIANCE = 0.01
 (Burda et al., 2016, https://arxiv.org/abs/1509.00519)."""
 
 CALIBRATION_VALUES = 8192
+CALIBRATION_ROUNDS = ((0.6, 1024), (0.6, 1024), (0.6, 2048), (0.15, CALIBRATION_VALUES))
+"""How far from the log scale to look, and at how many values."""
 
 
 class Scores(NamedTuple):
@@ -92,9 +95,13 @@ def calibrated_log_sigma(
 ) -> Tensor:
     r"""The one log sigma under which the decoder's means explain `x` best, after discretising.
 
-    Golden-section search for the minimum of the discretised Gaussian's negative log-likelihood
-    over at most `CALIBRATION_VALUES` evenly spaced values, within a factor of 4 of the root mean
-    squared error. 14 steps leave 0.3 % of sigma, where the likelihood is flat to 1e-5 nats.
+    The minimum of the discretised Gaussian's negative log-likelihood over at most
+    `CALIBRATION_VALUES` evenly spaced values, within a factor of 4 of the root mean squared
+    error. In each of a few rounds a curve is laid through the costs at three scales and left for
+    its lowest point. It is that of a Gaussian whose bins have no width, $a + b s + g e^{-2s}$ in
+    the log scale s: where they are narrow it is the cost itself. The first rounds find the place
+    on few values, the last one the digits on all of them. What is found costs less than 1e-5
+    nats more than the best, and at most 1e-4 where bins are much wider than most errors.
 
     Arguments:
         x_BCHW: Training images (never validation images: a scale fitted to what it scores
@@ -105,29 +112,39 @@ def calibrated_log_sigma(
     Returns:
         Scalar, float64.
     """
-    stride = -(-x_BCHW.numel() // CALIBRATION_VALUES)
     # In the model's own precision: it decides the fourth digit of sigma, the score its eighth.
-    mean = vae.likelihood.mean(vae(x_BCHW, noise_BM, label_B).params).flatten()[::stride]
-    x = x_BCHW.flatten()[::stride]
+    mean_BCHW = vae.likelihood.mean(vae(x_BCHW, noise_BM, label_B).params)
     # A bin of width w hides an error of w²/12, also when every mean lies in its own bin.
     within_bin = bin_width(levels) ** 2 / 12
-    centre = 0.5 * ((x - mean).square().mean() + within_bin).log()
+    mean, x = (_spaced(one, CALIBRATION_VALUES) for one in (mean_BCHW, x_BCHW))
+    centre = log_sigma = 0.5 * ((x - mean).square().mean() + within_bin).log()
+    for reach, values in CALIBRATION_ROUNDS:
+        mean, x = (_spaced(one, values) for one in (mean_BCHW, x_BCHW))
+        tried_3 = torch.stack((log_sigma - reach, log_sigma, log_sigma + reach))
+        cost_3 = -gaussian_log_mass(x, mean, tried_3[:, None], levels=levels).mean(1)
+        lowest = _lowest(cost_3, reach).clamp(-2.8 * reach, 2.8 * reach)
+        log_sigma = (log_sigma + lowest).clamp(centre - math.log(4), centre + math.log(4))
+    return log_sigma.double()
 
-    def cost(log_sigma: Tensor) -> Tensor:
-        return -gaussian_log_mass(x, mean, log_sigma, levels=levels).mean()
 
-    golden = 0.5 * (5**0.5 - 1)
-    low, high = centre - 1.39, centre + 1.39
-    left, right = high - golden * (high - low), low + golden * (high - low)
-    cost_left, cost_right = cost(left), cost(right)
-    for _ in range(14):
-        go_left = cost_left < cost_right
-        low, high = torch.where(go_left, low, left), torch.where(go_left, right, high)
-        probe = torch.where(go_left, high - golden * (high - low), low + golden * (high - low))
-        cost_probe = cost(probe)
-        left, right = torch.where(go_left, probe, right), torch.where(go_left, left, probe)
-        cost_left, cost_right = (
-            torch.where(go_left, cost_probe, cost_right),
-            torch.where(go_left, cost_left, cost_probe),
-        )
-    return (0.5 * (low + high)).double()
+def _lowest(cost_3: Tensor, reach: float) -> Tensor:
+    """Where a + b s + g exp(-2s) through three costs at -reach, 0 and reach is lowest."""
+    left, middle, right = cost_3.unbind()
+    left, right = left - middle, right - middle
+    falling, rising = math.expm1(-2 * reach), math.expm1(2 * reach)
+    g = (left + right) / (falling + rising)
+    b = (right - g * falling) / reach
+    bowl = (g > 0) & (b > 0)
+    ratio = torch.where(bowl, 2 * g / b, 1.0)
+    # One that only falls is followed to where it falls.
+    down = torch.where(left < right, -math.inf, math.inf)
+    return torch.where(bowl, 0.5 * ratio.log(), down)
+
+
+def _spaced(values_BCHW: Tensor, most: int) -> Tensor:
+    """At most so many of all values, from every place within an example."""
+    places = values_BCHW[0].numel()
+    stride = -(-values_BCHW.numel() // most)
+    while math.gcd(stride, places) > 1:
+        stride += 1
+    return values_BCHW.flatten()[::stride]
