@@ -658,6 +658,8 @@ def test_run_of_a_trial_whose_models_are_refused_ends_all_the_same(
     monkeypatch.setattr(MlflowClient, "search_logged_models", refuse)
     tracker = place.tracker()
     show(tracker, place.config())
+    # Taken up again: what models it has is looked for.
+    tracker.open(place.config())
     tracker.conclude(result())
     assert not tracker.close()
     assert "no such endpoint" in tracker.trouble

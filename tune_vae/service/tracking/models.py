@@ -31,15 +31,20 @@ class Models:
     data: str
     digest: str
 
-    def log(self, run: str, result: TrialResult) -> None:
+    def log(self, run: str, result: TrialResult, *, none_yet: bool = False) -> None:
         """Make a model each of the best and the last checkpoint; one if they are of one epoch.
 
         May be repeated: what of it is there already is not made again.
+
+        Arguments:
+            run, result: Of the trial.
+            none_yet: Whether it is known that the run has none, which spares looking.
         """
         models = {"best": result.best, "last": result.last}
         if result.best and result.best.epoch == result.last.epoch:
             del models["last"]
-        found = self.client.search_logged_models([self.experiment], f"source_run_id = '{run}'")
+        of_run = f"source_run_id = '{run}'"
+        found = [] if none_yet else self.client.search_logged_models([self.experiment], of_run)
         known = {model.name.rpartition("-")[2]: model for model in found}
         for which, report in models.items():
             done = which in known and known[which].status == "READY"

@@ -3,6 +3,7 @@
 import json
 import math
 import socket
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ from tune_vae.service.journey import TrialResult, describes, history_of
 from tune_vae.service.palette import COLOURS
 from tune_vae.service.phases import judged, markdown
 from tune_vae.service.tracking.client import client_of
-from tune_vae.service.tracking.drawings import show_drawings
+from tune_vae.service.tracking.drawings import show_drawings, shown_drawings
 from tune_vae.service.tracking.entries import (
     NOTE,
     STATUS,
@@ -41,6 +42,9 @@ __all__ = ["EPOCHS_IN_A_REQUEST", "MlflowTracker"]
 
 MOST_OF_A_SENTENCE = 1500
 """Characters; an error's own words may be longer."""
+DRAW_SECONDS = 20.0
+"""From one time that pictures of running trials are shown to the next: each costs MLflow a good
+50 ms. Those of a trial that ends are shown at once."""
 EPOCHS_IN_A_REQUEST = 50
 """A request takes 1,000 numbers, and the epochs in it are shown whole or not at all."""
 
@@ -74,6 +78,9 @@ class MlflowTracker:
         self._shown: dict[int, set[int]] = {}
         self._pending: dict[int, list[list[Any]]] = {}
         self._drawing: set[int] = set()
+        self._drawn: dict[int, set[tuple[str, int]]] = {}
+        self._drew = -math.inf
+        self._unconcluded: set[int] = set()
         self._verdicts: dict[int, dict[int, Verdict]] = {}
         self._rollbacks: dict[int, Sequence[Rollback]] = {}
         self._spool = Spool()
@@ -144,7 +151,8 @@ class MlflowTracker:
             self._reopen(config)
             return
         self._log_params(run, config)
-        self._shown[trial] = set()
+        self._shown[trial], self._drawn[trial] = set(), set()
+        self._unconcluded.add(trial)
 
     def _found_or_begun(self, config: TrialConfig) -> tuple[str | None, bool]:
         """The run of a trial, and whether it was there; None if others are to begin it.
@@ -191,8 +199,10 @@ class MlflowTracker:
         history = self._spool.call(self._client.get_metric_history, run, "sched/kl_weight")
         self._shown[trial] = {metric.step for metric in history}
         self._drawing.add(trial)
+        self._drawn.pop(trial, None)
         self._spool.call(self._client.update_run, run, status="RUNNING")
         self._ended.discard(trial)
+        self._unconcluded.discard(trial)
 
     def _log(self, report: EpochReport, verdict: Verdict) -> None:
         # By number, because epochs that are sent in a row may come out of order. The last
@@ -206,16 +216,19 @@ class MlflowTracker:
                 self._drawing.add(report.trial)
 
     def _flush(self) -> None:
-        for trial in {*self._pending, *self._drawing}:
-            self._flush_one(trial)
+        draws = time.monotonic() > self._drew + DRAW_SECONDS
+        for trial in {*self._pending, *(self._drawing if draws else ())}:
+            self._flush_one(trial, draws=draws)
+        if draws:
+            self._drew = time.monotonic()
 
-    def _flush_one(self, trial: int) -> None:
+    def _flush_one(self, trial: int, *, draws: bool = True) -> None:
         if self._spool.call(self._is_lost, trial):
             self._pending.pop(trial, None)
             self._drawing.discard(trial)
         if trial in self._pending:
             self._spool.attempt(self._send, trial, self._pending.pop(trial))
-        if trial in self._drawing:
+        if draws and trial in self._drawing:
             self._drawing.discard(trial)
             self._spool.attempt(self._draw, trial)
 
@@ -229,7 +242,13 @@ class MlflowTracker:
             self._spool.call(self._client.log_batch, self._runs[trial], metrics=metrics, tags=note)
 
     def _draw(self, trial: int) -> None:
-        self._spool.call(show_drawings, self._client, self._runs[trial], self._store, trial)
+        run = self._runs[trial]
+        if trial not in self._drawn:
+            self._drawn[trial] = self._spool.call(shown_drawings, self._client, run)
+        shown = self._drawn[trial]
+        self._drawn[trial] = self._spool.call(
+            show_drawings, self._client, run, self._store, trial, shown
+        )
 
     def _note_of(self, trial: int, verdict: Verdict | None = None) -> str:
         """What a trial's page says: the verdict that is given, or its latest, and all before."""
@@ -266,8 +285,10 @@ class MlflowTracker:
         self._verdicts.setdefault(result.trial, {})[result.last.epoch] = result.verdict
         self._rollbacks[result.trial] = result.rollbacks
         moment = moment_of(result.last)
+        new = result.trial in self._unconcluded
+        self._unconcluded.discard(result.trial)
         # A kill may have come after this and before the ledger knew.
-        known = self._spool.call(self._client.get_run, run).data.metrics
+        known = {} if new else self._spool.call(self._client.get_run, run).data.metrics
         metrics = [
             Metric(key, value, moment, 0)
             for key, value in final_scores(result)
@@ -289,9 +310,14 @@ class MlflowTracker:
             tags=[RunTag(key, value) for key, value in tags.items()],
         )
         # A run ends also where its models are refused.
-        self._spool.attempt(self._spool.call, self._models.log, run, result)
+        self._spool.attempt(self._log_models, run, result, new)
         self._spool.call(self._client.set_terminated, run, STATUS.get(kind, "KILLED"))
         self._ended.add(result.trial)
+
+    def _log_models(self, run: str, result: TrialResult, new: bool) -> None:
+        # Only the first time, as what is repeated may have come halfway.
+        firsts = iter([new])
+        self._spool.call(lambda: self._models.log(run, result, none_yet=next(firsts, False)))
 
     def _fail(self, config: TrialConfig, reason: str) -> None:
         trial = config.trial
