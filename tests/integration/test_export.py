@@ -48,7 +48,7 @@ def searched(folder: Path, trials: int = 2, **changes: Any) -> StudySpec:
         )
         for _ in steps:
             pass
-    for row in ledger.rows():
+    for row in ledger.look()[0]:
         store.publish(row.trial, row.best.epoch if row.best else None)
     return spec
 

@@ -742,8 +742,8 @@ def test_points_that_are_foretold_dead_are_told_and_not_trained(folder: Path) ->
         assert row.user_attrs["foretold"].startswith("not trained: beta_norm ")
         assert "config" not in row.user_attrs
     assert len(rows_of(spec)) == 9 + len(dead)
-    assert [row.trial for row in ledger.rows()] == [config.trial for config in trained]
-    assert ledger.foretold() == foretold_in(spec) == len(dead)
+    assert [row.trial for row in ledger.look()[0]] == [config.trial for config in trained]
+    assert ledger.look()[1] == foretold_in(spec) == len(dead)
     # And what was not trained is not counted by whoever goes on.
     assert search_all(study(folder, budget={"trials": 9})) == []
 
@@ -753,7 +753,7 @@ def test_factor_of_zero_trains_all(folder: Path) -> None:
     ledger = open_ledger(spec, POINTS)
     drawn = [one(ledger.ask_pack(1)).beta_norm for _ in range(9)]
     assert max(drawn) > ALIVE
-    assert ledger.foretold() == foretold_in(spec) == 0
+    assert ledger.look()[1] == foretold_in(spec) == 0
 
 
 def test_pack_is_filled_with_the_living(folder: Path) -> None:
@@ -762,7 +762,7 @@ def test_pack_is_filled_with_the_living(folder: Path) -> None:
     assert pack is not None
     assert len({config.trial for config in pack}) == 8
     assert max(config.beta_norm for config in pack) <= ALIVE
-    assert ledger.foretold() > 0
+    assert ledger.look()[1] > 0
     assert ledger.ask_pack(8) is None
 
 
@@ -773,7 +773,7 @@ def test_point_is_trained_if_all_are_dead(folder: Path, monkeypatch: pytest.Monk
     trials = [one(ledger.ask_pack(1)).trial for _ in range(2)]
     assert trials == [3, 7]
     assert ledger.ask_pack(1) is None
-    assert ledger.foretold() == 6
+    assert ledger.look()[1] == 6
 
 
 def test_constants_of_the_literature_are_trained_even_if_dead(folder: Path) -> None:
@@ -789,7 +789,7 @@ def test_interrupted_trial_is_taken_up_even_if_dead(folder: Path) -> None:
         pass
     ledger = open_ledger(spec, POINTS)
     assert one(ledger.ask_pack(1)) == theirs
-    assert ledger.foretold() == 0
+    assert ledger.look()[1] == 0
 
 
 @pytest.mark.parametrize("sampler", ["BruteForceSampler", "GridSampler"])
@@ -853,7 +853,7 @@ def test_death_while_a_point_is_passed_over_loses_nothing(
     assert states(spec)[torn.number] is end
     assert TrialState.RUNNING not in states(spec)
     told = sum("foretold" in row.user_attrs for row in rows_of(spec))
-    assert again.foretold() == told
+    assert again.look()[1] == told
 
 
 # What is taken over

@@ -76,7 +76,7 @@ class BoundedSampler(optuna.samplers.BaseSampler):
         self._sampler.after_trial(study, trial, state, values)
 
     def _part(self, study: optuna.Study, trial: FrozenTrial) -> Any:
-        """What is seen of a study; the same for all parameters of a trial."""
+        """What is seen of a study; the same for all parameters of a trial, and read once."""
         if self._latest[0] != trial.number:
             self._latest = trial.number, self._part_of(study)
         return self._latest[1]
@@ -85,7 +85,7 @@ class BoundedSampler(optuna.samplers.BaseSampler):
         rows = study.get_trials(deepcopy=False)
         ended = [row for row in rows if row.state in (TrialState.COMPLETE, TrialState.PRUNED)]
         if len(ended) <= self._most:
-            return study
+            return _Part(study, rows)
         best = _best(ended, self._best)
         numbers = {row.number for row in best}
         others = [row for row in ended if row.number not in numbers]
@@ -108,7 +108,7 @@ def _best(rows: list[FrozenTrial], count: int) -> list[FrozenTrial]:
 
 
 class _Part:
-    """A study of which only some rows are seen."""
+    """A study of which only some rows are seen, as they were at one moment."""
 
     def __init__(self, study: optuna.Study, rows: list[FrozenTrial]) -> None:
         self._whole, self._rows = study, rows

@@ -166,7 +166,7 @@ class Desk:
         return replace(result, appraisal=row.appraisal), list(history)
 
     def _look(self) -> None:
-        self._rows, self._foretold = self._ledger.rows(), self._ledger.foretold()
+        self._rows, self._foretold = self._ledger.look()
 
     def _publish(self, row: TrialRow) -> None:
         self._store.publish(row.trial, row.best.epoch if row.best else None)

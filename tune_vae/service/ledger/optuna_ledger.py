@@ -236,14 +236,11 @@ class OptunaLedger:
         return float(self._opened.study.user_attrs.get("spent_seconds", 0.0))
 
     @patient
-    def rows(self) -> list[TrialRow]:
-        """Every trial of the study once, in the order of their numbers; then the repeats."""
+    def look(self) -> tuple[list[TrialRow], int]:
+        """Every trial of the study once, in the order of their numbers, then the repeats; and how
+        many points were drawn and not trained, see `foretold`.
+        """
         with self._lock:
-            rows, repeats = self._known
-            return table(self._opened.rows(), rows) + table(self._opened.repeat_rows(), repeats)
-
-    @patient
-    def foretold(self) -> int:
-        """How many points were drawn and not trained; see `foretold`."""
-        with self._lock:
-            return sum(map(is_foretold, self._opened.rows()))
+            rows, (known, known_repeats) = self._opened.rows(), self._known
+            trials = table(rows, known) + table(self._opened.repeat_rows(), known_repeats)
+            return trials, sum(map(is_foretold, rows))

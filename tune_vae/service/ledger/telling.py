@@ -37,10 +37,11 @@ def note_epoch(
         # the latest, one that overfits would be stopped though no other were as good.
         best = min([values[0], *known.intermediate_values.values()])
         trial.report(best, report.epoch)
+        known.intermediate_values[report.epoch] = best
     # A mean over the repeats that no pruner stopped would be too good.
     if report.epoch >= opened.spec.train.epochs or trial.study is opened.repeats:
         return Decision()
-    mine = opened.storage.get_trial(trial._trial_id)
+    mine = known if len(values) == 1 else opened.storage.get_trial(trial._trial_id)
     if not opened.study.pruner.prune(opened.study, mine):
         return Decision()
     hopeless = _hopeless if len(values) == 1 else _outranked
