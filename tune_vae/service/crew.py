@@ -7,7 +7,7 @@ nothing is started, imported or loaded between two trials. To Ray Tune it is one
 import threading
 import time
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -199,6 +199,7 @@ class _Worker(tune.Trainable):
         )
         # In place: the journey's own view of the attempts is this one.
         self._attempts |= theirs
+        self._handle.trust(theirs)
         self._pulse.trials = list(self._attempts)
         self._pack += more
         return more
@@ -208,7 +209,7 @@ class _Worker(tune.Trainable):
 
         torch.set_num_threads(max(1, int(self._spec.budget.cpus_per_trial)))
         assert self._data is not None
-        handle = _DeskHandle(self._desk, self._attempts)
+        self._handle = handle = _DeskHandle(self._desk, self._attempts)
         # A generator: what the journey raises at its beginning, it raises at its first epoch.
         yield from run_pack(
             tuple(self._pack),
@@ -251,7 +252,12 @@ class _DeskHandle:
 
     def __init__(self, desk: Any, attempts: Mapping[int, int]) -> None:
         self._desk, self._attempts = desk, attempts
-        self._answered = dict.fromkeys(attempts, time.time())
+        self._answered: dict[int, float] = {}
+        self.trust(attempts)
+
+    def trust(self, trials: Iterable[int]) -> None:
+        """The desk just said of these that they are ours."""
+        self._answered |= dict.fromkeys(trials, time.time())
 
     def holds(self, trial: int) -> bool:
         # Within the time of an answer the lease cannot have run out.
@@ -278,7 +284,7 @@ class _DeskHandle:
 
     def _ask(self, trial: int, method: Any, *arguments: Any) -> Any:
         answer = ray.get(method.remote(*arguments, self._attempts[trial]))
-        self._answered[trial] = time.time()
+        self.trust([trial])
         return answer
 
 
