@@ -17,8 +17,8 @@ from tune_vae.errors import masked
 __all__ = ["Spool"]
 
 TICK_SECONDS = 0.5
-GATHER_SECONDS = 2.0
-"""Epochs that end meanwhile go in one request: each costs MLflow a good ten ms."""
+GATHER_SECONDS = 5.0
+"""Epochs that end meanwhile go in one request: each costs MLflow a good 20 ms."""
 _FINAL = ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "ENDPOINT_NOT_FOUND")
 """MLflow's codes of requests that it will never take, as when somebody deleted the run."""
 _DOUBTFUL = "BAD_REQUEST"
