@@ -62,7 +62,7 @@ def test_ratios_are_of_what_ran_with_the_same_seed() -> None:
     ours, theirs = search("tune-vae", 10.0, 2.0, 3.0), search("Ray", 35.0, 3.0, 3.0, 2.5, 2.75)
     lines = list(table([ours, replace(theirs, seed=1), theirs]))
     assert [line for line in lines if line.startswith("| Ray |")][-1] == (
-        "| Ray | 3.50 | 3.50 | 5, 4 | 1.25 |"
+        "| Ray | tune-vae | 3.50 | 3.50 | 5, 4 | 1.25 |"
     )
 
 
