@@ -125,9 +125,24 @@ def logistic_log_mass(x: Tensor, mean: Tensor, log_scale: Tensor, *, levels: int
                            + \log \varsigma\left(-\tfrac{x - h - \mu}{s}\right),\quad
        \varsigma(u) = 1 / (1 + e^{-u}) $$
 
+    Of an open bin the side that it has is left, and neither the other one nor the first term.
+
     Arguments and result as in `gaussian_log_mass`.
     """
-    return log_mass_of_bins(x, mean, log_scale, levels, _logistic_tail, _logistic_inside)
+    half = bin_width(levels) / 2
+    inverse = (-log_scale).exp()
+    first, last = _open_bins(x, levels)
+    away = x - mean
+    below, above = logsigmoid((away + half) * inverse), logsigmoid((half - away) * inverse)
+    width, log_width = 2 * half * inverse, math.log(2 * half) - log_scale
+    tiny = width < 1e-4
+    wide = (-torch.expm1(-torch.where(tiny, 1.0, width))).log()
+    between = torch.where(tiny, log_width - width / 2, wide)
+    return (
+        torch.where(first | last, 0.0, between)
+        + torch.where(last, 0.0, below)
+        + torch.where(first, 0.0, above)
+    )
 
 
 def laplace_log_mass(x: Tensor, mean: Tensor, log_scale: Tensor, *, levels: int | None) -> Tensor:
@@ -171,19 +186,25 @@ def log_mass_of_bins(
     Arguments:
         x, mean, log_scale, levels: As in `gaussian_log_mass`.
         log_tail: Of z, the logarithm of P(Z > z).
-        log_inside: Of c ≥ 0, d and log d, the logarithm of P(c - d < Z < c + d). It must be
-            finite, with finite gradients, for every c and d.
+        log_inside: Of c ≥ 0, d and log d, which are of one shape once broadcast, the logarithm of
+            P(c - d < Z < c + d). It must be finite, with finite gradients, for every c and d.
     """
     half = bin_width(levels) / 2
     inverse = (-log_scale).exp()
-    first, last = x <= half, x >= (1 - half if levels else math.inf)
+    first, last = _open_bins(x, levels)
     away = x - mean
     # An open bin is a tail; this is how far from the mean it begins.
     begins = torch.where(first, -away - half, away - half) * inverse
     # All are symmetric, so the sign of c is of no account; neither is its derivative at 0.
     c, d, log_d = away.abs() * inverse, half * inverse, math.log(half) - log_scale
-    inside = log_inside(c, d.expand_as(c), log_d.expand_as(c))
+    inside = log_inside(c, d, log_d)
     return torch.where(first | last, log_tail(begins), inside)
+
+
+def _open_bins(x: Tensor, levels: int | None) -> tuple[Tensor, Tensor]:
+    """Which values stand for the first bin, and which for the last one."""
+    half = bin_width(levels) / 2
+    return x <= half, x >= (1 - half if levels else math.inf)
 
 
 def log_of_share(inside: Tensor, outside: Tensor) -> Tensor:
@@ -231,14 +252,6 @@ def _gaussian_inside(c: Tensor, d: Tensor, log_d: Tensor) -> Tensor:
     t = 2 * c_ * d_ + begin - end
     log_beside = -0.5 * (c_ - d_).square() + begin + log1mexp(t, t.log())
     return torch.where(narrow, log_narrow, torch.where(around, log_around, log_beside))
-
-
-def _logistic_tail(z: Tensor) -> Tensor:
-    return logsigmoid(-z)
-
-
-def _logistic_inside(c: Tensor, d: Tensor, log_d: Tensor) -> Tensor:
-    return log1mexp(2 * d, math.log(2.0) + log_d) + logsigmoid(d + c) + logsigmoid(d - c)
 
 
 def _laplace_tail(z: Tensor) -> Tensor:
