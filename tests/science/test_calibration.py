@@ -58,6 +58,17 @@ def sample(digits: Splits) -> tuple[Tensor, Tensor]:
     return scale(digits.train[:IMAGES], digits.levels), noise
 
 
+def calibrated(x: Tensor, mean: Tensor) -> tuple[float, float]:
+    """The scale that is found for a decoder whose bias is `mean`, and what a value then costs."""
+    vae = build(Gaussian(link="identity"))
+    with torch.no_grad():
+        vae.decoder[-1].weight.zero_()
+        vae.decoder[-1].bias.copy_(mean.flatten())
+        got = calibrated_log_sigma(vae, x, torch.zeros(1, 4), levels=17)
+        paid = score(vae, x, torch.zeros(1, 4), got, levels=17).calibrated_nats_B.item() / 64
+    return got.item(), paid
+
+
 @pytest.mark.parametrize("levels", [17, 256])
 def test_calibrated_scale_is_the_argmin(digits: Splits, levels: int) -> None:
     vae, (x, noise) = build(Gaussian()), sample(digits)
@@ -81,16 +92,11 @@ def test_calibrated_scale_of_a_good_decoder_is_the_argmin_or_as_cheap(error: flo
     generator = torch.Generator().manual_seed(0)
     x = (0.1 + 0.8 * torch.rand(1, 1, 8, 8, generator=generator)).mul(16).round() / 16
     mean = x + error * torch.randn(x.shape, generator=generator)
-    vae = build(Gaussian(link="identity"))
-    with torch.no_grad():
-        vae.decoder[-1].weight.zero_()
-        vae.decoder[-1].bias.copy_(mean.flatten())
-        got = calibrated_log_sigma(vae, x, torch.zeros(1, 4), levels=17)
-        paid = score(vae, x, torch.zeros(1, 4), got, levels=17).calibrated_nats_B.item() / 64
+    got, paid = calibrated(x, mean)
     best, least = oracle(x.double().numpy(), mean.double().numpy(), 17)
     assert paid == pytest.approx(least, abs=1e-2 if error < 0.02 else 1e-5)
     if error > 0.02:
-        assert got.item() == pytest.approx(best, abs=0.005)
+        assert got == pytest.approx(best, abs=0.005)
 
 
 @pytest.mark.parametrize("error", [0.01, 0.02, 0.1])
@@ -100,12 +106,7 @@ def test_calibrated_scale_of_a_decoder_that_is_far_off_at_times_is_as_cheap(erro
     mean = x + error * torch.from_numpy(
         student_t.rvs(2.5, size=x.shape, random_state=np.random.default_rng(0))
     )
-    vae = build(Gaussian(link="identity"))
-    with torch.no_grad():
-        vae.decoder[-1].weight.zero_()
-        vae.decoder[-1].bias.copy_(mean.flatten())
-        got = calibrated_log_sigma(vae, x, torch.zeros(1, 4), levels=17)
-        paid = score(vae, x, torch.zeros(1, 4), got, levels=17).calibrated_nats_B.item() / 64
+    _, paid = calibrated(x, mean)
     _, least = oracle(x.double().numpy(), mean.double().numpy(), 17)
     assert paid == pytest.approx(least, abs=1e-4)
 
