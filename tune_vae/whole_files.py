@@ -8,13 +8,16 @@ from pathlib import Path
 __all__ = ["write_whole"]
 
 
-def write_whole(place: Path, contents: bytes, *, private: bool = False) -> Path:
+def write_whole(
+    place: Path, contents: bytes, *, private: bool = False, keep: bool = False
+) -> Path:
     """Write a file beside its place, and move it there when the disk has all of it.
 
     Arguments:
         place: Where it shall be; what is there is replaced, and folders are made.
         contents: All of it.
         private: Nobody else may read it, at no moment.
+        keep: What is there stays, also if another put it there at the same moment.
 
     Raises:
         OSError: It cannot be written; what was there before is still there.
@@ -28,7 +31,11 @@ def write_whole(place: Path, contents: bytes, *, private: bool = False) -> Path:
             stream.write(contents)
             stream.flush()
             os.fsync(stream.fileno())
-        return partial.replace(place)
+        if not keep:
+            return partial.replace(place)
+        with contextlib.suppress(FileExistsError):
+            os.link(partial, place)
+        return place
     finally:
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)

@@ -7,6 +7,9 @@ import math
 import re
 import socket
 import sqlite3
+import subprocess
+import sys
+import textwrap
 import threading
 import time
 import zlib
@@ -40,8 +43,9 @@ from tune_vae.service.tracking import (
     attach_report,
     experiment_link,
 )
+from tune_vae.service.tracking.client import client_of
 from tune_vae.service.views import saved_views
-from tune_vae.spec.study import StudySpec
+from tune_vae.spec.study import Storage, StudySpec
 from tune_vae.spec.trial import TrialConfig
 from tune_vae.training.checkpoint import CheckpointStore
 
@@ -1097,3 +1101,23 @@ def test_store_that_comes_back_gets_everything(place: Place, shared: Path) -> No
     assert tracker.close()
     assert tracker.trouble == ""
     assert place.steps() == [1, 2, 3, 4]
+
+
+def test_kill_while_mlflow_makes_its_tables_does_not_spoil_the_store(tmp_path: Path) -> None:
+    storage = Storage(tracking=f"sqlite:///{tmp_path}/place/mlflow.db")
+    program = f"""
+        import os
+        import sqlalchemy
+        from tune_vae.service.tracking.client import client_of
+        from tune_vae.spec.study import Storage
+
+        @sqlalchemy.event.listens_for(sqlalchemy.Table, "after_create")
+        def killed(table, *_, **__):
+            if table.name == "evaluation_datasets":
+                os._exit(9)
+
+        client_of(Storage(tracking={storage.tracking!r})).search_experiments()
+    """
+    ended = subprocess.run([sys.executable, "-c", textwrap.dedent(program)])
+    assert ended.returncode == 9
+    assert client_of(storage).create_experiment("one") == "1"

@@ -1,5 +1,6 @@
 """How a tracking store is reached: MLflow's client, and what the store answers when asked."""
 
+import contextlib
 import logging
 import os
 import tempfile
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from tune_vae.errors import StorageError, masked
 from tune_vae.spec.study import Storage, is_url
+from tune_vae.whole_files import write_whole
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -38,8 +40,26 @@ def client_of(storage: Storage) -> "MlflowClient":
 
     logging.getLogger("mlflow").setLevel(logging.ERROR)
     if storage.tracking.startswith("sqlite:///"):
-        Path(storage.tracking.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+        _make_tables(Path(storage.tracking.removeprefix("sqlite:///")))
     return MlflowClient(storage.tracking)
+
+
+def _make_tables(file: Path) -> None:
+    """Make an SQLite store that is not there, with all its tables or not at all.
+
+    MLflow makes them in dozens of steps, and refuses for ever what a kill left of them.
+    """
+    file.parent.mkdir(parents=True, exist_ok=True)
+    if file.exists():
+        return
+    from mlflow import MlflowClient
+
+    with tempfile.TemporaryDirectory() as folder:
+        made = Path(folder) / "mlflow.db"
+        MlflowClient(f"sqlite:///{made}").search_experiments(max_results=1)
+        # Where a file cannot have two names MLflow makes it itself.
+        with contextlib.suppress(OSError):
+            write_whole(file, made.read_bytes(), keep=True)
 
 
 def is_server(storage: Storage) -> bool:
