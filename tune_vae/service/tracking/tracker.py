@@ -215,12 +215,12 @@ class MlflowTracker:
             if is_drawn(report.epoch):
                 self._drawing.add(report.trial)
 
-    def _flush(self) -> None:
-        draws = time.monotonic() > self._drew + DRAW_SECONDS
+    def _flush(self, last: bool) -> None:
+        draws = last or time.monotonic() > self._drew + DRAW_SECONDS
+        if draws and self._drawing:
+            self._drew = time.monotonic()
         for trial in {*self._pending, *(self._drawing if draws else ())}:
             self._flush_one(trial, draws=draws)
-        if draws:
-            self._drew = time.monotonic()
 
     def _flush_one(self, trial: int, *, draws: bool = True) -> None:
         if self._spool.call(self._is_lost, trial):
