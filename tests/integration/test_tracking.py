@@ -1121,3 +1121,13 @@ def test_kill_while_mlflow_makes_its_tables_does_not_spoil_the_store(tmp_path: P
     ended = subprocess.run([sys.executable, "-c", textwrap.dedent(program)])
     assert ended.returncode == 9
     assert client_of(storage).create_experiment("one") == "1"
+
+
+def test_who_reads_in_the_store_keeps_nobody_from_writing(tmp_path: Path) -> None:
+    file = tmp_path / "mlflow.db"
+    client = client_of(Storage(tracking=f"sqlite:///{file}"))
+    with closing(sqlite3.connect(file)) as reader:
+        rows = reader.execute("SELECT * FROM alembic_version UNION ALL SELECT 1")
+        next(rows)
+        assert client.create_experiment("one") == "1"
+        assert next(rows) == (1,)

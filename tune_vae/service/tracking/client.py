@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import sqlite3
 import tempfile
 import uuid
 from email.utils import parsedate_to_datetime
@@ -47,7 +48,8 @@ def client_of(storage: Storage) -> "MlflowClient":
 def _make_tables(file: Path) -> None:
     """Make an SQLite store that is not there, with all its tables or not at all.
 
-    MLflow makes them in dozens of steps, and refuses for ever what a kill left of them.
+    MLflow makes them in dozens of steps, and refuses for ever what a kill left of them. Whoever
+    reads in the store shall not keep the search from writing, nor the other way round.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
     if file.exists():
@@ -57,6 +59,8 @@ def _make_tables(file: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
         made = Path(folder) / "mlflow.db"
         MlflowClient(f"sqlite:///{made}").search_experiments(max_results=1)
+        with contextlib.closing(sqlite3.connect(made)) as database:
+            database.execute("PRAGMA journal_mode=WAL")
         # Where a file cannot have two names MLflow makes it itself.
         with contextlib.suppress(OSError):
             write_whole(file, made.read_bytes(), keep=True)
