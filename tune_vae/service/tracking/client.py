@@ -17,7 +17,7 @@ from tune_vae.whole_files import write_whole
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-__all__ = ["QUIET", "absolute", "client_of", "is_server", "read_run", "try_server"]
+__all__ = ["QUIET", "absolute", "client_of", "is_server", "make_tables", "read_run", "try_server"]
 
 SERVER_SECONDS = 10
 """How long a server may take to say that it is there."""
@@ -40,25 +40,29 @@ def client_of(storage: Storage) -> "MlflowClient":
     from mlflow import MlflowClient
 
     logging.getLogger("mlflow").setLevel(logging.ERROR)
-    if storage.tracking.startswith("sqlite:///"):
-        _make_tables(Path(storage.tracking.removeprefix("sqlite:///")))
+    make_tables(storage.tracking)
     return MlflowClient(storage.tracking)
 
 
-def _make_tables(file: Path) -> None:
+def make_tables(tracking: str, *, artifacts: str = "./mlruns") -> None:
     """Make an SQLite store that is not there, with all its tables or not at all.
 
     MLflow makes them in dozens of steps, and refuses for ever what a kill left of them. Whoever
     reads in the store shall not keep the search from writing, nor the other way round.
-    """
-    file.parent.mkdir(parents=True, exist_ok=True)
-    if file.exists():
-        return
-    from mlflow import MlflowClient
 
+    Arguments:
+        tracking: Address of a store; of another kind it is left alone.
+        artifacts: Where those of MLflow's own first experiment go.
+    """
+    file = Path(tracking.removeprefix("sqlite:///"))
+    if not tracking.startswith("sqlite:///") or file.exists():
+        return
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    file.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         made = Path(folder) / "mlflow.db"
-        MlflowClient(f"sqlite:///{made}").search_experiments(max_results=1)
+        SqlAlchemyStore(f"sqlite:///{made}", artifacts)
         with contextlib.closing(sqlite3.connect(made)) as database:
             database.execute("PRAGMA journal_mode=WAL")
         # Where a file cannot have two names MLflow makes it itself.

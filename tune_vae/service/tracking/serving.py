@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tune_vae.errors import StorageError
-from tune_vae.service.tracking.client import QUIET, absolute
+from tune_vae.service.tracking.client import QUIET, absolute, make_tables
 from tune_vae.spec.study import Storage
 
 __all__ = ["serve", "web_application"]
@@ -96,6 +96,7 @@ def web_application(tracking: str, artifacts: str, *, any_name: bool) -> Any:
         | ({"MLFLOW_SERVER_ALLOWED_HOSTS": "*"} if any_name else {})
     )
     warnings.filterwarnings("ignore")
+    make_tables(tracking, artifacts="mlflow-artifacts:/")
     from mlflow.server.fastapi_app import app
     from mlflow.server.handlers import initialize_backend_stores
 
