@@ -149,7 +149,7 @@ def run_pack(
         data,
         device=device,
         resume=resume,
-        each_epoch=configs[0].objective,
+        objective=configs[0].objective,
     )
     histories: dict[int, History] = {}
     by_trial: dict[int, TrialConfig] = {}

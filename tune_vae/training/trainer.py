@@ -50,6 +50,8 @@ EVALUATION_OUTPUTS = 2**23
 fill the memory."""
 NOISE_CHUNK = 64
 """Steps whose noise is drawn at once, which bounds the memory it takes."""
+DEAR_SCORES = frozenset({"sample_distance", "probe_error"})
+"""Too dear for every epoch of a study that does not search for them."""
 ROLLBACK_LR = 0.5
 """Factor on the learning rate of a member that is rolled back."""
 
@@ -157,8 +159,7 @@ class Trainer:
         device: Where to train.
         resume: States by trial, from `state`; members without one begin anew.
         dtype: float32, or float64 to check formulas.
-        each_epoch: Scores that are too dear for every epoch but are what the study searches
-            for: `sample_distance`, `probe_error`.
+        objective: What the study searches for. Of it, `DEAR_SCORES` are found in every epoch.
         autocast: See `Pack`.
 
     Raises:
@@ -179,7 +180,7 @@ class Trainer:
         device: torch.device | str = "cpu",
         resume: Mapping[int, Mapping[str, Any]] | None = None,
         dtype: torch.dtype = torch.float32,
-        each_epoch: Collection[str] = (),
+        objective: Collection[str] = (),
         autocast: torch.dtype | None = None,
     ) -> None:
         if len({member.pack_key() for member in members}) != 1:
@@ -198,7 +199,7 @@ class Trainer:
         if misfit:
             raise DataError(f"{type(members[0].likelihood).__name__} does not fit: {misfit}")
         self._train_labels, self._validation_labels = self._labels(members[0].classes)
-        self._each_epoch = frozenset(each_epoch)
+        self._dear = DEAR_SCORES.intersection(objective)
         self._appraiser = Appraiser(data, self._device)
         self._train = placed(data.train, self._device)
         self._validation = placed(data.validation, self._device)
@@ -510,14 +511,14 @@ class Trainer:
         )
 
     def _dear_scores(self, member: Member) -> dict[str, float]:
-        if not self._each_epoch:
+        if not self._dear:
             return {}
         vae = self._model(member, self.state(member.trial))
         found = {}
-        if "sample_distance" in self._each_epoch:
+        if "sample_distance" in self._dear:
             distance = self._appraiser.sample_scores(vae)["sample_distance"]
             found["sample_distance"] = distance
-        if "probe_error" in self._each_epoch:
+        if "probe_error" in self._dear:
             found["probe_error"] = 1 - self._appraiser.probe_scores(vae)["probe_accuracy"]
         return found
 

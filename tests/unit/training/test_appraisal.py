@@ -112,7 +112,9 @@ def test_score_that_is_searched_for_is_in_every_report(few_digits: Splits) -> No
         )
     )
     data = replace(few_digits, labels=labels)
-    trainer = Trainer([member()], data, each_epoch=("sample_distance", "probe_error"))
+    trainer = Trainer(
+        [member()], data, objective=("bits_per_dim", "sample_distance", "probe_error")
+    )
     for (report,) in trainer:
         appraisal = trainer.appraise(0, trainer.state(0))
         assert report.sample_distance == appraisal.sample_distance
