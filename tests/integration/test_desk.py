@@ -117,6 +117,25 @@ def test_study_ends_when_improvements_no_longer_come_and_goes_on_with_more_patie
     assert tagged == {str(n): None for n in range(1, 9)}
 
 
+def test_files_of_a_search_that_ended_are_whole_without_their_logs(folder: Path) -> None:
+    # Both stores are made here, as by a user's first search.
+    spec = study(folder, budget={"trials": 3})
+    with desk_of(spec) as desk:
+        assert search(desk, 4.0, 3.0, 2.0) == 3
+    # The desk's connections are still open, as when Ray ends its process.
+    (folder / "copied").mkdir()
+    for name in ("studies.db", "mlflow.db"):
+        assert (folder / f"{name}-wal").exists(), "there was no log to be settled"
+        shutil.copy(folder / name, folder / "copied")
+    there = study(folder / "copied", budget={"trials": 3})
+    assert [row.state for row in api.results(there).rows] == ["ended"] * 3
+    client = MlflowClient(there.storage.tracking)
+    experiment = client.get_experiment_by_name(spec.name)
+    assert experiment is not None
+    pages = client.search_runs([experiment.experiment_id], "tags.`tune_vae.kind` = 'trial'")
+    assert len(pages) == 3
+
+
 def test_best_checkpoint_of_a_trial_that_ended_gets_its_plain_name(place: Path) -> None:
     spec = study(place, budget={"trials": 2})
     with desk_of(spec) as desk:

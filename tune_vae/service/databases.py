@@ -4,6 +4,7 @@ SQLAlchemy speaks to them; Optuna and MLflow, which keep their tables there, use
 """
 
 import contextlib
+import sqlite3
 import time
 import uuid
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ __all__ = [
     "has_table",
     "opened",
     "reach",
+    "settle",
     "sqlite_file",
     "try_out",
     "unreachable",
@@ -30,6 +32,8 @@ __all__ = [
 
 LOCK_SECONDS = 60
 """How long one request waits for another process to let go of an SQLite file."""
+SETTLE_SECONDS = 2
+"""The same at the end of a search, where nothing depends on it."""
 CONNECT_SECONDS = 10
 """How long a server may take to accept a connection."""
 
@@ -157,6 +161,21 @@ def opened(url: str) -> Iterator[sqlalchemy.Engine]:
         if engine.dialect.name in _IN_UTC:
             _count_in_utc(engine)
         yield engine
+
+
+def settle(url: str) -> None:
+    """Take what an SQLite database keeps in its log into its one file, which may be copied alone.
+
+    Nothing is lost without it. It is left to others while somebody reads there.
+    """
+    file = sqlite_file(url)
+    if file is None or not file.exists():
+        return
+    with (
+        contextlib.suppress(sqlite3.Error),
+        contextlib.closing(sqlite3.connect(file, timeout=SETTLE_SECONDS)) as connection,
+    ):
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
 @contextlib.contextmanager

@@ -490,6 +490,9 @@ class Desk:
             hurry: Whether somebody waits for the end, so that a page may be left to the next
                 search though MLflow answers.
         """
+        # As in the beginning, for the sake of workers.
+        from tune_vae.service import databases
+
         self._closing.set()
         self._ledger.release()
         self._ledger.spend(self._uncounted())
@@ -498,7 +501,10 @@ class Desk:
                 self._tracker.tag(finalist.row.trial, "seeds", str(finalist))
         if note:
             self._tracker.note(note)
-        return self._tracker.close(limit=HURRY_SECONDS if hurry else math.inf)
+        finished = self._tracker.close(limit=HURRY_SECONDS if hurry else math.inf)
+        for store in (self._spec.storage.ledger, self._spec.storage.tracking):
+            databases.settle(store)
+        return finished
 
     def _beat(self) -> None:
         while not self._closing.wait(self._beat_seconds):
