@@ -53,6 +53,9 @@ def make_tables(tracking: str, *, artifacts: str = "./mlruns") -> None:
     Arguments:
         tracking: Address of a store; of another kind it is left alone.
         artifacts: Where those of MLflow's own first experiment go.
+
+    Raises:
+        OSError: Its folder cannot be made.
     """
     file = Path(tracking.removeprefix("sqlite:///"))
     if not tracking.startswith("sqlite:///") or file.exists():

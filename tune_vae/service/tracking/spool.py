@@ -46,14 +46,21 @@ class Spool:
         self._answered = time.monotonic()
         self._connected = self._finished = False
 
-    def start(self, connect: Callable[[], None], *, flush: Callable[[bool], None]) -> None:
+    def start(
+        self,
+        connect: Callable[[], None],
+        *,
+        flush: Callable[[], None],
+        finish: Callable[[], None],
+    ) -> None:
         """Begin with the jobs, in a thread.
 
         Arguments:
             connect: Done before the first of them.
-            flush: Done whenever there is none, and once more at the end; told whether it is that.
+            flush: Done whenever there is none.
+            finish: Done after the last of them.
         """
-        self._connect, self._flush = connect, flush
+        self._connect, self._flush, self._finish = connect, flush, finish
         self._thread = threading.Thread(target=self._work, name="mlflow", daemon=True)
         self._thread.start()
 
@@ -96,13 +103,13 @@ class Spool:
                 try:
                     job = self._jobs.get(timeout=TICK_SECONDS)
                 except queue.Empty:
-                    self._flush(False)
+                    self._flush()
                     continue
                 self.attempt(job)
                 if self._jobs.empty():
-                    self._flush(False)
+                    self._flush()
                     self._closing.wait(GATHER_SECONDS)
-            self._flush(True)
+            self._finish()
             self._finished = True
 
     def attempt(self, job: Callable[..., None], *args: Any) -> None:

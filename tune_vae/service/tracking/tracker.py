@@ -44,7 +44,7 @@ MOST_OF_A_SENTENCE = 1500
 """Characters; an error's own words may be longer."""
 DRAW_SECONDS = 20.0
 """From one time that pictures of running trials are shown to the next: each costs MLflow a good
-50 ms. Those of a trial that ends are shown at once."""
+50 ms. Those of a trial that ends are shown at once, and all of them when the search ends."""
 EPOCHS_IN_A_REQUEST = 50
 """A request takes 1,000 numbers, and the epochs in it are shown whole or not at all."""
 
@@ -84,7 +84,7 @@ class MlflowTracker:
         self._verdicts: dict[int, dict[int, Verdict]] = {}
         self._rollbacks: dict[int, Sequence[Rollback]] = {}
         self._spool = Spool()
-        self._spool.start(self._connect, flush=self._flush)
+        self._spool.start(self._connect, flush=self._flush, finish=self._finish)
 
     @property
     def trouble(self) -> str:
@@ -215,8 +215,13 @@ class MlflowTracker:
             if is_drawn(report.epoch):
                 self._drawing.add(report.trial)
 
-    def _flush(self, last: bool) -> None:
-        draws = last or time.monotonic() > self._drew + DRAW_SECONDS
+    def _flush(self) -> None:
+        self._show(draws=time.monotonic() > self._drew + DRAW_SECONDS)
+
+    def _finish(self) -> None:
+        self._show(draws=True)
+
+    def _show(self, *, draws: bool) -> None:
         if draws and self._drawing:
             self._drew = time.monotonic()
         for trial in {*self._pending, *(self._drawing if draws else ())}:
