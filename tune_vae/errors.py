@@ -9,6 +9,7 @@ __all__ = [
     "DataError",
     "ExportError",
     "Problem",
+    "Remark",
     "StorageError",
     "StudyError",
     "StudyFileError",
@@ -38,6 +39,10 @@ def masked(text: str) -> str:
     for secret in _SECRETS:
         text = secret.sub(r"\1***", text)
     return text
+
+
+class Remark(UserWarning):
+    """What a person should know of a training that goes on; a search shows it once."""
 
 
 class TuneVaeError(Exception):

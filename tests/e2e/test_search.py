@@ -3,6 +3,7 @@
 import math
 import os
 import re
+import shutil
 import signal
 from collections.abc import Iterator
 from dataclasses import replace
@@ -14,6 +15,7 @@ from mlflow.artifacts import download_artifacts
 from optuna.trial import TrialState
 
 import tune_vae
+from tests import leaky_nets
 from tests.searching import Ended, Workplace, copy_database, kill, wait_until
 from tests.stores import MLFLOW_WARNINGS
 from tune_vae.service.ledger.optuna_ledger import OptunaLedger
@@ -41,11 +43,12 @@ train: {epochs: 30, batch_size: 32}
 budget: {trials: 12}
 """
 
-# A sigma of 1e-25 has a variance that no float holds, so that its whole pack diverges.
+# A sigma of 1e-25 has a variance that no float holds, so that its whole pack diverges. In
+# bfloat16 the network leaks.
 PACKS = """
 study: packs
 data: digits
-network: {mlp: {hidden: [32]}}
+network: {"leaky_nets:Leaky": {only_bfloat16: true}}
 latent_dim: 4
 search:
   beta_norm: {choice: [0.01, 1000.0]}
@@ -54,7 +57,7 @@ search:
   lr: {log_uniform: [0.002, 0.01]}
 sampler: RandomSampler
 pruner: NopPruner
-train: {epochs: 30, batch_size: 32, pack: 4, seed: 2}
+train: {epochs: 30, batch_size: 32, pack: 4, seed: 2, precision: bfloat16}
 budget: {trials: 8}
 health: {foretold: 0}
 """
@@ -122,6 +125,7 @@ def searches(
         name: Workplace(tmp_path_factory.mktemp(name)).write(text) for name, text in texts.items()
     }
     (places["broken"].folder / "broken_nets.py").write_text(BROKEN_NETS)
+    shutil.copy(leaky_nets.__file__, places["packs"].folder)
     begin_with_another_space(places["changed"])
     # The first makes its databases itself.
     for name in ("packs", "broken"):
@@ -317,6 +321,18 @@ def test_packs_end_as_their_configurations_must(
     assert len({row.config.lr for row in rows}) == 8
     place.assert_shown_exactly_once()
     place.assert_nothing_is_left_running()
+
+
+def test_precision_that_would_leak_is_left_and_the_terminal_says_so(
+    searches: dict[str, tuple[Workplace, Ended]],
+) -> None:
+    place, ended = searches["packs"]
+    (line,) = {one for one in ended.output.splitlines() if "in a pack of 4" in one}
+    assert line.startswith(
+        "note: packs train in torch.float32: in a pack of 4, a NaN in one trial"
+    )
+    assert "bfloat16" in line
+    assert {row.config.precision for row in place.rows()} == {"bfloat16"}
 
 
 def test_network_that_fails_is_told_in_a_sentence(

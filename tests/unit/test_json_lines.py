@@ -43,7 +43,7 @@ def searched() -> list[dict[str, Any]]:
     out.file = io.StringIO()
     with terminal.view(out, spec(), as_json=True) as show:
         show(replace(snapshot(), running=(running(6, None),)))
-        show(snapshot(*ROWS, trouble="MLflow: [no] answer"))
+        show(snapshot(*ROWS, trouble="MLflow: [no] answer", remarks=("packs [of 4] shrink",)))
         show(snapshot(results=results(*ROWS)))
     terminal.write_results(out, results(*ROWS), spec())
     return [json.loads(line) for line in out.file.getvalue().splitlines()]

@@ -157,6 +157,11 @@ class TestPlainView:
         shown = plain(*(snapshot(running=(), trouble=trouble) for trouble in troubles))
         assert shown == ["waiting: no answer", "waiting: no answer", "waiting: disk full"]
 
+    def test_each_remark_is_told_once(self) -> None:
+        remarks = ((), ("no [graph]",), ("no [graph]",), ("no [graph]", "leaks"))
+        shown = plain(*(snapshot(running=(), remarks=told) for told in remarks))
+        assert shown == ["note: no [graph]", "note: leaks"]
+
 
 @pytest.mark.parametrize("width", [80, 100, 140])
 class TestLiveViewAtEveryWidth:
@@ -191,6 +196,11 @@ class TestLiveViewAtEveryWidth:
         assert "✓ healthy 2  ✗ collapsed 1  ∅ diverged 1  ✂ hopeless 1  ! failed 1" in shown
         assert "best 3.25 bits/dim  trial 3" in shown
         assert "Ctrl-C stops after this epoch and keeps everything" in shown
+
+    def test_remark_stays_above_the_block(self, width: int) -> None:
+        once = snapshot(remarks=("packs train in float32",))
+        shown = lines(live(snapshot(), once, once, width=width))
+        assert shown.count("note: packs train in float32") == 1
 
     def test_trouble_is_never_cut(self, width: int) -> None:
         trouble = "the tracking server at http://tracking.example.org:5000 does not answer: " * 2

@@ -3,6 +3,7 @@
 Shapes: B batch, M latent, P parameters per value, C H W image, Y classes.
 """
 
+import contextlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from tune_vae.science.likelihoods import Domain, Likelihood
 from tune_vae.science.networks import Network
+from tune_vae.science.precision import Products
 from tune_vae.science.priors import Components, Prior
 from tune_vae.science.priors.standard import Standard
 from tune_vae.science.sigmas import Sigma
@@ -68,6 +70,8 @@ class VAE(nn.Module):
         latent_dim: M, at least 1.
         prior: What latents are expected; standard normal by default.
         classes: Y, for a conditional model; 0 for one that is told no labels and ignores them.
+        precision: Of the products in encoder and decoder, such as bfloat16; all else is as the
+            parameters are. None for the same. May be changed later.
 
     Raises:
         ValueError: The likelihood has a scale and `sigma` is None, the network does not fit, or
@@ -84,6 +88,7 @@ class VAE(nn.Module):
         latent_dim: int,
         prior: Prior | None = None,
         classes: int = 0,
+        precision: torch.dtype | None = None,
     ) -> None:
         super().__init__()
         if likelihood.has_scale and sigma is None:
@@ -92,6 +97,7 @@ class VAE(nn.Module):
         self.shape = shape
         self.latent_dim = latent_dim
         self.classes = classes
+        self.precision = precision
         mode = sigma if likelihood.has_scale and sigma else Fixed()
         self._outputs = likelihood.params_per_value + mode.params_per_value
         self.encoder, self.decoder = network.build(shape, latent_dim, self._outputs)
@@ -124,11 +130,16 @@ class VAE(nn.Module):
             told_BY11 = self._told(label_B, features_BCHW)[..., None, None]
             planes_BYHW = told_BY11.expand(-1, -1, *self.shape[1:])
             features_BCHW = torch.cat([features_BCHW, planes_BYHW], dim=1)
-        # Products may be less precise than the rest; rates and likelihoods may not.
-        out = self.encoder(features_BCHW).to(features_BCHW.dtype)
+        out = self._run(self.encoder, features_BCHW)
         mean_BM, log_variance_BM = out.chunk(2, dim=1)
         bound = LOG_VARIANCE_BOUND
         return mean_BM, bound * torch.tanh(log_variance_BM / bound)
+
+    def _run(self, network: nn.Module, given: Tensor) -> Tensor:
+        """A network with its products in `precision`; rates and likelihoods are not."""
+        with Products(self.precision) if self.precision else contextlib.nullcontext():
+            out: Tensor = network(given)
+        return out.to(given.dtype)
 
     def _told(self, label_B: Tensor | None, like: Tensor) -> Tensor:
         """Labels as numbers: 1 for the class, 0 for the others, `BY`."""
@@ -163,7 +174,7 @@ class VAE(nn.Module):
             latent_BM = torch.cat([latent_BM, self._told(label_B, latent_BM)], dim=1)
         # Not by `len`, which a trace would take for the number it had.
         batch = latent_BM.shape[0]
-        out = self.decoder(latent_BM).to(latent_BM.dtype)
+        out = self._run(self.decoder, latent_BM)
         out = out.reshape(batch, self._outputs, *self.shape)
         own = self.likelihood.params_per_value
         return self.likelihood.conditioned(out[:, :own], x_BCHW), out[:, own:]

@@ -7,6 +7,7 @@ nothing is started, imported or loaded between two trials. To Ray Tune it is one
 import threading
 import time
 import traceback
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +21,7 @@ from ray.tune.execution import class_cache
 from ray.tune.search import Searcher
 
 from tune_vae.data import Splits
-from tune_vae.errors import StorageError, TuneVaeError, masked
+from tune_vae.errors import Remark, StorageError, TuneVaeError, masked
 from tune_vae.science.health import Verdict
 from tune_vae.science.history import EpochReport, Rollback
 from tune_vae.service.journey import Decision, Fault, TrialResult, run_pack
@@ -121,6 +122,7 @@ class _Worker(tune.Trainable):
         self._journey: Iterator[None] | None = None
         self._pulse = _Pulse(desk)
         self._device = "cpu"
+        _pass_on_remarks(desk)
 
     def step(self) -> dict[str, Any]:
         until = time.monotonic() + STEP_SECONDS
@@ -221,6 +223,20 @@ class _Worker(tune.Trainable):
             device=self._device,
             refill=self._refill,
         )
+
+
+def _pass_on_remarks(desk: Any) -> None:
+    """Let the desk show what a training remarks, which would be lost in a worker's log."""
+    show = warnings.showwarning
+
+    def told(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+        if issubclass(category, Remark):
+            desk.remark.remote(str(message))
+        else:
+            show(message, category, *place, **more)
+
+    warnings.showwarning = told
+    warnings.simplefilter("always", Remark)
 
 
 class _Pulse:

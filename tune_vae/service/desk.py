@@ -70,13 +70,16 @@ class Ended:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What the terminal shows. `ended` holds those since the number that was asked for."""
+    """What the terminal shows. `ended` holds those since the number that was asked for; `remarks`
+    is all that was remarked of trainings, each once.
+    """
 
     results: StudyResults
     running: tuple[Running, ...] = ()
     ended: tuple[Ended, ...] = ()
     epoch_seconds: float | None = None
     trouble: str = ""
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass
@@ -86,6 +89,7 @@ class _Board:
     running: dict[int, Running] = field(default_factory=dict)
     heard: dict[int, float] = field(default_factory=dict)
     ended: list[Ended] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
     epochs: int = 0
     seconds: float = 0.0
 
@@ -329,6 +333,12 @@ class Desk:
         """See `journey.Tracker.log`."""
         self._tracker.log(report, verdict)
 
+    def remark(self, text: str) -> None:
+        """Something that people should know of a training; see `errors.Remark`."""
+        with self._lock:
+            if text not in self._board.remarks:
+                self._board.remarks.append(text)
+
     def roll_back(self, trial: int, rollbacks: Sequence[Rollback]) -> None:
         """See `journey.Tracker.roll_back`."""
         self._tracker.roll_back(trial, rollbacks)
@@ -470,6 +480,7 @@ class Desk:
         with self._lock:
             board = self._board
             running, ended = tuple(board.running.values()), tuple(board.ended[since:])
+            remarks = tuple(board.remarks)
             mean = board.seconds / board.epochs if board.epochs else None
         return Snapshot(
             results=self._results(),
@@ -477,6 +488,7 @@ class Desk:
             ended=ended,
             epoch_seconds=mean,
             trouble=self._ledger.trouble or self._tracker.trouble,
+            remarks=remarks,
         )
 
     def _results(self) -> StudyResults:

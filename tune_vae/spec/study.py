@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AUTO",
     "GRAPH_KNOBS",
+    "PLAIN_PRECISION",
     "SERVER",
     "VARIABLES",
     "Budget",
@@ -45,6 +46,7 @@ __all__ = [
 
 AUTO = 0
 """`pack: auto`, until it is known how many trials that is."""
+PLAIN_PRECISION: Literal["float32"] = "float32"
 
 
 class _Section(BaseModel):
@@ -61,12 +63,14 @@ class Training(_Section):
         seed: Seed of the whole study: weights, data order, noise and what is suggested.
         rollbacks: How often a trial whose loss is lost goes back to the epoch before, at half
             its learning rate, before it ends.
+        precision: Of the networks' products, `float32` or `bfloat16`; see `training.pack`.
     """
 
     epochs: int = Field(default=40, ge=1, le=1_000_000)
     pack: int = Field(default=1, ge=0, le=1024)
     seed: int = Field(default=0, ge=0, lt=2**63)
     rollbacks: int = Field(default=1, ge=0, le=100)
+    precision: Literal["float32", "bfloat16"] = PLAIN_PRECISION
 
     @field_validator("pack", mode="before")
     @classmethod
@@ -402,7 +406,11 @@ class StudySpec(StudyOutline):
                 for name, knob in KNOBS.items()
                 if self.knobs[name] != knob.default
             },
-            "train": {"epochs": self.train.epochs, "seed": self.train.seed},
+            "train": {
+                "epochs": self.train.epochs,
+                "seed": self.train.seed,
+                **self._unusual_precision(),
+            },
         }
         if self.conditional:
             content["conditional"] = True
@@ -421,7 +429,13 @@ class StudySpec(StudyOutline):
             **knobs,
             "train.epochs": str(self.train.epochs),
             "train.seed": str(self.train.seed),
+            **{f"train.{key}": value for key, value in self._unusual_precision().items()},
         }
+
+    def _unusual_precision(self) -> dict[str, str]:
+        """Like a knob, left out where it is as it would be unsaid."""
+        precision = self.train.precision
+        return {} if precision == PLAIN_PRECISION else {"precision": precision}
 
     def renamed(self, name: str) -> str:
         """The text of the file with another name of the study.

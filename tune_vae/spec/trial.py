@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 from tune_vae.science.units import beta_from_norm
 from tune_vae.spec import components
 from tune_vae.spec.knobs import KNOBS
-from tune_vae.spec.study import StudySpec
+from tune_vae.spec.study import PLAIN_PRECISION, StudySpec
 
 if TYPE_CHECKING:
     from tune_vae.training.trainer import Member
@@ -41,6 +41,7 @@ class TrialConfig(BaseModel):
         objective: What the study minimises.
         known_good: What it tries that is known to be good, if anything; see `spec.known_good`.
         rollbacks: How often it may be rolled back; see `spec.study.Training`.
+        precision: See `spec.study.Training`.
         repeat_of: The trial that this one trains again with another seed; None for a trial of
             its own.
     """
@@ -74,6 +75,7 @@ class TrialConfig(BaseModel):
     init_scale: float = 1.0
     known_good: str = ""
     rollbacks: int = 0
+    precision: str = PLAIN_PRECISION
     repeat_of: int | None = None
 
     @classmethod
@@ -112,6 +114,7 @@ class TrialConfig(BaseModel):
             objective=spec.objective,
             known_good=known_good,
             rollbacks=spec.train.rollbacks,
+            precision=spec.train.precision,
             # Infinity has no place in JSON.
             **(
                 drawn
@@ -204,6 +207,7 @@ class TrialConfig(BaseModel):
             free_bits_total=self.free_bits_total,
             kl_target=self.kl_target,
             init_scale=self.init_scale,
+            precision=self.precision,
             config=self.model_dump_json(),
         )
 

@@ -35,7 +35,7 @@ class JsonView:
     """
 
     def __init__(self, out: Console, spec: "StudySpec", command: str) -> None:
-        self._out, self._trouble = out, ""
+        self._out, self._trouble, self._remarks = out, "", 0
         self._epochs: dict[int, int] = {}
         _write(out, "study", _study(spec) | {"command": command})
 
@@ -56,6 +56,9 @@ class JsonView:
                     "best_so_far": ended.is_best,
                 },
             )
+        for remark in snapshot.remarks[self._remarks :]:
+            _write(self._out, "remark", {"text": remark})
+        self._remarks = len(snapshot.remarks)
         if snapshot.trouble != self._trouble:
             self._trouble = snapshot.trouble
             _write(self._out, "waiting", {"reason": self._trouble})
@@ -210,7 +213,8 @@ def _names(config: "TrialConfig") -> dict[str, Any]:
 
 _TOLD: Sequence[str] = (
     *("beta_norm", "beta", "decoder", "likelihood", "sigma", "schedule", "prior", "network"),
-    *("latent_dim", "lr", "weight_decay", "grad_clip", "batch_size", "epochs", "seed"),
+    *("latent_dim", "lr", "weight_decay", "grad_clip", "batch_size", "epochs", "precision"),
+    "seed",
 )
 
 

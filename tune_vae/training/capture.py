@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from tune_vae.errors import Remark
 from tune_vae.training.memory import is_out_of_memory
 from tune_vae.training.pack import Pack
 
@@ -59,8 +60,7 @@ def captured(pack: Pack, example: Sequence[Tensor], record: Record | None = None
         if is_out_of_memory(error):
             raise
         reason = str(error).partition("\n")[0]
-        # Python shows the same warning once.
-        warnings.warn(f"no CUDA graph of a step, which is slower: {reason}", stacklevel=2)
+        warnings.warn(Remark(f"no CUDA graph of a step, which is slower: {reason}"), stacklevel=2)
         return pack.step
     finally:
         pack.adopt(places)

@@ -8,11 +8,13 @@ bfloat16 with one or three channels to a group carries a NaN of one group into a
 """
 
 import math
+import warnings
 from collections.abc import Hashable
 
 import torch
 from torch import Tensor
 
+from tune_vae.errors import Remark
 from tune_vae.science.vae import VAE
 from tune_vae.training.lifting import example
 from tune_vae.training.pack import Knobs, Pack, fresh_row
@@ -22,56 +24,59 @@ __all__ = ["LeakError", "ensure_isolated", "leaks"]
 STEPS = 2
 """A sick weight spoils its gradient in the first step; what was spoilt by it, the second."""
 
-_sound: set[Hashable] = set()
+_sound: dict[Hashable, bool] = {}
+"""What was tried, and whether it was found sound."""
 
 
 class LeakError(RuntimeError):
     """What one member of a pack computes reaches another."""
 
 
-def ensure_isolated(
-    key: Hashable, vae: VAE, *, size: int, batch: int, autocast: torch.dtype | None = None
-) -> None:
+def ensure_isolated(key: Hashable, vae: VAE, *, size: int, batch: int) -> None:
     """Try a combination out when it is first used in this process.
+
+    Where a sick member would spoil the others, the model is left without its `precision`, and a
+    `Remark` is made of it.
 
     Arguments:
         key: Of the graph.
         vae: A model of it, where and in the precision in which it is to be trained.
         size, batch: K and B.
-        autocast: See `Pack`.
 
     Raises:
-        LeakError: A sick member would spoil the others.
+        LeakError: All the same.
     """
     parameter = next(vae.parameters())
-    combination = (key, size, batch, parameter.device, parameter.dtype, autocast)
-    if size == 1 or combination in _sound:
+    combination = (key, size, batch, parameter.device, parameter.dtype, vae.precision)
+    if combination not in _sound:
+        _sound[combination] = size == 1 or not leaks(vae, size=size, batch=batch)
+    if _sound[combination]:
         return
-    if leaks(vae, size=size, batch=batch, autocast=autocast):
-        where = f"{parameter.device.type}, {autocast or parameter.dtype}, {torch.__version__}"
-        raise LeakError(f"in a pack of {size}, a NaN in one trial reaches others ({where})")
-    _sound.add(combination)
+    plain = parameter.dtype
+    where = f"{parameter.device.type}, {vae.precision or plain}, torch {torch.__version__}"
+    leak = f"in a pack of {size}, a NaN in one trial reaches others ({where})"
+    if vae.precision is None:
+        raise LeakError(leak)
+    vae.precision = None
+    ensure_isolated(key, vae, size=size, batch=batch)
+    warnings.warn(Remark(f"packs train in {plain}: {leak}"), stacklevel=2)
 
 
-def leaks(vae: VAE, *, size: int, batch: int, autocast: torch.dtype | None = None) -> bool:
+def leaks(vae: VAE, *, size: int, batch: int) -> bool:
     """Whether K - 1 members differ in a bit when all weights of the last one are NaN."""
-    healthy, spoilt = (
-        _others_after(vae, size, batch, autocast, sick=sick) for sick in (False, True)
-    )
+    healthy, spoilt = (_others_after(vae, size, batch, sick=sick) for sick in (False, True))
     same = (healthy == spoilt) | (healthy.isnan() & spoilt.isnan())
     return not bool(same.all())
 
 
-def _others_after(
-    vae: VAE, size: int, batch: int, autocast: torch.dtype | None, *, sick: bool
-) -> Tensor:
+def _others_after(vae: VAE, size: int, batch: int, *, sick: bool) -> Tensor:
     """Weights of all members but the last after a few steps."""
     row = fresh_row(vae)
     rows = [row | {"theta": row["theta"] * (1 + 0.01 * k)} for k in range(size)]
     if sick:
         rows[-1] |= {"theta": torch.full_like(row["theta"], math.nan)}
     knobs = Knobs(beta=1.0, lr=1e-3, weight_decay=0.0, grad_clip=math.inf)
-    pack = Pack(vae, rows, [knobs] * size, autocast=autocast)
+    pack = Pack(vae, rows, [knobs] * size)
     like, weight_K = row["theta"], row["theta"].new_ones(size)
     for step in range(STEPS):
         examples = [example(vae, batch, seed=size * step + k) for k in range(size)]

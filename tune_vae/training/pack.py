@@ -8,7 +8,6 @@ are row-wise. What differs between the members of a pack is data (`Knobs`); what
 graph must be equal.
 """
 
-import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -71,8 +70,6 @@ class Pack:
         template: A model of the common graph; only its structure is used.
         rows: The members' states, from `fresh_row` or `row`.
         knobs: What differs between them, in the same order.
-        autocast: Precision of the networks' products, such as bfloat16, in training and
-            evaluation; likelihoods, rates and losses stay in that of the rows. None for the same.
     """
 
     def __init__(
@@ -80,10 +77,8 @@ class Pack:
         template: VAE,
         rows: Sequence[Row],
         knobs: Sequence[Knobs],
-        *,
-        autocast: torch.dtype | None = None,
     ) -> None:
-        self.template, self._autocast = template, autocast
+        self.template = template
         self.theta_KP = torch.stack([row["theta"] for row in rows])
         self.adam = AdamState(
             torch.stack([row["first"] for row in rows]),
@@ -205,14 +200,6 @@ class Pack:
         self.template.eval()
         return self._lift(function, self._leaves(), *args, in_dims=in_dims)
 
-    def _products(self) -> contextlib.AbstractContextManager[Any]:
-        """In the precision of `autocast`."""
-        if self._autocast is None:
-            return contextlib.nullcontext()
-        # Rows are cast anew in each step; a cache of them would outlive a recorded one.
-        kind = self.theta_KP.device.type
-        return torch.autocast(kind, dtype=self._autocast, cache_enabled=False)
-
     def _lift(
         self,
         function: Callable[..., Any],
@@ -227,14 +214,13 @@ class Pack:
             return functional_call(module, state, one, tie_weights=False)
 
         state = {f"vae.{name}": value for name, value in (leaves | self.buffers).items()}
-        with self._products():
-            if self.size > 1:
-                return vmap(single, in_dims=(0, *in_dims))(state, *args)
-            # The plain case needs no vmap; views, so that buffers are still updated in place.
-            out = single(
-                {name: value[0] for name, value in state.items()},
-                *(arg if dim is None else arg[0] for arg, dim in zip(args, in_dims, strict=True)),
-            )
+        if self.size > 1:
+            return vmap(single, in_dims=(0, *in_dims))(state, *args)
+        # The plain case needs no vmap; views, so that buffers are still updated in place.
+        out = single(
+            {name: value[0] for name, value in state.items()},
+            *(arg if dim is None else arg[0] for arg, dim in zip(args, in_dims, strict=True)),
+        )
         if isinstance(out, Tensor):
             return out.unsqueeze(0)
         return type(out)(*(value.unsqueeze(0) for value in out))

@@ -38,7 +38,7 @@ from tune_vae.training.isolation import ensure_isolated
 from tune_vae.training.lookout import LOOK_STEPS, Lookout
 from tune_vae.training.pack import Knobs, Pack, Row, fresh_row
 
-__all__ = ["Member", "Trainer", "build_vae", "restored_vae", "rollbacks_of"]
+__all__ = ["PRECISIONS", "Member", "Trainer", "build_vae", "restored_vae", "rollbacks_of"]
 
 CALIBRATION_IMAGES = 256
 SPECTRUM_IMAGES = 512
@@ -52,6 +52,8 @@ NOISE_CHUNK = 64
 """Steps whose noise is drawn at once, which bounds the memory it takes."""
 DEAR_SCORES = frozenset({"sample_distance", "probe_error"})
 """Too dear for every epoch of a study that does not search for them."""
+PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16}
+"""Those of a `VAE`, by the names in a study file."""
 ROLLBACK_LR = 0.5
 """Factor on the learning rate of a member that is rolled back."""
 
@@ -72,6 +74,8 @@ class Member:
         classes: Number of classes that a conditional model is told apart; 0 for none.
         free_bits, free_bits_total, kl_target: See `Knobs`.
         init_scale: Factor on the weights (not the biases) that training starts from.
+        precision: Of the networks' products, in training and validation; a key of `PRECISIONS`.
+            A pack that would leak with it goes without; see `isolation`.
         config: Text that rebuilds this member, carried into its checkpoints.
     """
 
@@ -94,6 +98,7 @@ class Member:
     free_bits_total: float = 0.0
     kl_target: float = 0.0
     init_scale: float = 1.0
+    precision: str = "float32"
     config: str = ""
 
     def pack_key(self) -> tuple[object, ...]:
@@ -101,7 +106,7 @@ class Member:
         sigma = self.sigma.pack_key() if self.sigma else None
         prior = self.prior.pack_key()
         model = (self.network, self.latent_dim, self.likelihood, sigma, prior, self.classes)
-        return (*model, self.batch_size)
+        return (*model, self.batch_size, self.precision)
 
     def knobs(self) -> Knobs:
         """What may differ between the members of a pack."""
@@ -120,6 +125,7 @@ def build_vae(member: Member, shape: tuple[int, int, int]) -> VAE:
             latent_dim=member.latent_dim,
             prior=member.prior,
             classes=member.classes,
+            precision=PRECISIONS[member.precision],
         )
     with torch.no_grad():
         for part in (vae.encoder, vae.decoder):
@@ -130,8 +136,11 @@ def build_vae(member: Member, shape: tuple[int, int, int]) -> VAE:
 
 
 def restored_vae(member: Member, shape: tuple[int, int, int], state: Mapping[str, Any]) -> VAE:
-    """The model that a state of the member holds, in evaluation mode on the host."""
+    """The model that a state of the member holds, in evaluation mode on the host, in float32
+    throughout.
+    """
     vae = build_vae(member, shape)
+    vae.precision = None
     nn.utils.vector_to_parameters(state["theta"], vae.parameters())
     # Not by `load_state_dict`, which passes over buffers that a module does not save by itself.
     for name, buffer in vae.named_buffers():
@@ -160,7 +169,6 @@ class Trainer:
         resume: States by trial, from `state`; members without one begin anew.
         dtype: float32, or float64 to check formulas.
         objective: What the study searches for. Of it, `DEAR_SCORES` are found in every epoch.
-        autocast: See `Pack`.
 
     Raises:
         LeakError: A sick member would spoil the others of so large a pack; see `isolation`.
@@ -181,7 +189,6 @@ class Trainer:
         resume: Mapping[int, Mapping[str, Any]] | None = None,
         dtype: torch.dtype = torch.float32,
         objective: Collection[str] = (),
-        autocast: torch.dtype | None = None,
     ) -> None:
         if len({member.pack_key() for member in members}) != 1:
             raise ValueError("the members of a pack must have one pack key")
@@ -211,12 +218,11 @@ class Trainer:
         self._ahead: dict[int, list[float]] = {}
         for member in members:
             self._enroll(member, states.get(member.trial))
-        template = build_vae(members[0], data.shape).to(self._device, dtype)
+        self._template = build_vae(members[0], data.shape).to(self._device, dtype)
         rows = [self._row(member, states.get(member.trial)) for member in members]
-        key, size = members[0].pack_key(), len(members)
-        ensure_isolated(key, template, size=size, batch=self._batch, autocast=autocast)
         knobs = [self._knobs(member) for member in members]
-        self._pack = Pack(template, rows, knobs, autocast=autocast)
+        self._try_out(len(rows))
+        self._pack = Pack(self._template, rows, knobs)
         self._recorded: Step | None = None
         x_nCHW = scale(data.train[:SPECTRUM_IMAGES], data.levels)
         if members[0].classes:
@@ -241,6 +247,10 @@ class Trainer:
                 torch.zeros(len(x), dtype=torch.int64) for x in (data.train, data.validation)
             )
         return train.to(self._device), validation.to(self._device)
+
+    def _try_out(self, size: int) -> None:
+        key = self._members[0].pack_key()
+        ensure_isolated(key, self._template, size=size, batch=self._batch)
 
     def _row(self, member: Member, state: Mapping[str, Any] | None) -> Row:
         """A member's part of a state, or the one it begins with, on the device."""
@@ -364,6 +374,7 @@ class Trainer:
         stay = [k for k, member in enumerate(self._members) if member.trial in living]
         if len(stay) < len(self._members):
             self._pack.keep(stay)
+            self._try_out(len(stay))
             self._recorded = None
             self._members = [self._members[k] for k in stay]
             self._epochs = [self._epochs[k] for k in stay]

@@ -54,13 +54,14 @@ class Kind:
     batch: int = 128
     latents: int = 20
 
-    def model(self) -> VAE:
+    def model(self, precision: torch.dtype | None = None) -> VAE:
         return VAE(
             network=self.network,
             likelihood=Gaussian(),
             sigma=Fixed(sigma=0.2),
             shape=self.shape,
             latent_dim=self.latents,
+            precision=precision,
         )
 
 
@@ -78,18 +79,18 @@ class Form:
     Arguments:
         members: K; 0 for the plain form.
         graph: Whether recorded as a CUDA graph.
-        autocast: See `Pack`.
+        precision: Of the networks' products; see `VAE`.
     """
 
     members: int
     graph: bool = False
-    autocast: torch.dtype | None = None
+    precision: torch.dtype | None = None
 
     def __str__(self) -> str:
         if not self.members:
             return "plain"
         words = [f"pack of {self.members}", "graph" if self.graph else ""]
-        words.append("bfloat16" if self.autocast else "")
+        words.append("bfloat16" if self.precision else "")
         return ", ".join(filter(None, words))
 
 
@@ -98,26 +99,22 @@ PLAIN = Form(0)
 
 def forms(members: Sequence[int], *, gpu: bool) -> list[Form]:
     """Those that there are on a device."""
-    found = [PLAIN, *(Form(k) for k in members)]
-    if gpu:
-        found += [Form(k, graph=True) for k in members]
-        found += [Form(k, graph=True, autocast=torch.bfloat16) for k in members]
-    return found
+    recorded = [Form(k, graph=True) for k in members if gpu]
+    rounded = [Form(k, graph=gpu, precision=torch.bfloat16) for k in members]
+    return [PLAIN, *(Form(k) for k in members), *recorded, *rounded]
 
 
 def prepared(kind: Kind, form: Form, device: torch.device) -> Callable[[], object]:
     """A step of this form, ready to be taken again and again."""
     torch.manual_seed(0)
-    vae = kind.model().to(device)
+    vae = kind.model(form.precision).to(device)
     examples = [example(vae, kind.batch, seed=k) for k in range(max(1, form.members))]
     x_KBCHW, noise_KBM, label_KB = (
         torch.stack(column).to(device) for column in zip(*examples, strict=True)
     )
     if not form.members:
         return _plain(vae, x_KBCHW[0], noise_KBM[0])
-    pack = Pack(
-        vae, [fresh_row(vae)] * form.members, [KNOBS] * form.members, autocast=form.autocast
-    )
+    pack = Pack(vae, [fresh_row(vae)] * form.members, [KNOBS] * form.members)
     given = (x_KBCHW, noise_KBM, torch.ones(form.members, device=device), label_KB)
     step = captured(pack, given) if form.graph else pack.step
     return lambda: step(*given)
@@ -246,10 +243,7 @@ def main() -> None:
         peaks = {form: peak_bytes(kind, form, device) for form in told}
         isolated = {
             form: not leaks(
-                kind.model().to(device),
-                size=form.members,
-                batch=kind.batch,
-                autocast=form.autocast,
+                kind.model(form.precision).to(device), size=form.members, batch=kind.batch
             )
             for form in told
             if form.members > 1

@@ -8,7 +8,7 @@ import torch
 
 from tests.trials import study, trial_config
 from tune_vae.service.scouted import Scouted, keep, recall, scouting
-from tune_vae.spec.known_good import known_good
+from tune_vae.spec.known_good import USUAL_LR, known_good
 from tune_vae.training.scout import Sighting
 
 # With N 64 and M 4, beta is 16 times beta_norm.
@@ -60,7 +60,11 @@ def test_best_beta_is_a_first_trial_where_the_study_holds_it() -> None:
     spec = study(known_good=True, search=wide)
     (*_, (name, parameters)) = known_good(spec, values=64, seen=[first])
     assert "scout of laplace" in name
-    assert parameters == {"likelihood": "laplace", "beta_norm": pytest.approx(0.1)}
+    assert parameters == {
+        "likelihood": "laplace",
+        "beta_norm": pytest.approx(0.1),
+        "lr": USUAL_LR,
+    }
     for other in (
         wide | {"beta_norm": {"log_uniform": [0.2, 10]}},
         wide | {"likelihood": "bernoulli"},

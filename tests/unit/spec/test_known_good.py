@@ -74,14 +74,34 @@ def test_drawn_trial_is_what_the_literature_found(changes: dict[str, Any], seed:
 
 def test_parameters_are_named_as_the_sampler_knows_them_and_no_more_than_needed() -> None:
     assert found(search=WIDE) == {
-        OPTIMAL: {"likelihood": "gaussian", "sigma": "optimal", "beta_norm": 4 / 64},
-        BERNOULLI: {"likelihood": "continuous_bernoulli", "beta_norm": 4 / 64},
-        WARM_UP: {"beta_norm": 0.1, "schedule": "linear"},
+        OPTIMAL: {"lr": 2e-3, "likelihood": "gaussian", "sigma": "optimal", "beta_norm": 4 / 64},
+        BERNOULLI: {"lr": 2e-3, "likelihood": "continuous_bernoulli", "beta_norm": 4 / 64},
+        WARM_UP: {"lr": 2e-3, "beta_norm": 0.1, "schedule": "linear"},
     }
 
 
 def test_what_is_fixed_as_wanted_needs_no_parameter() -> None:
-    assert found() == {OPTIMAL: {"beta_norm": 0.0625}}
+    assert found() == {OPTIMAL: {"lr": 2e-3, "beta_norm": 0.0625}}
+
+
+@pytest.mark.parametrize(
+    ("lr", "taken"),
+    [
+        ({"log_uniform": [3e-4, 0.3]}, 2e-3),
+        ({"choice": [1e-3, 2e-3]}, "0.002"),
+        ({"uniform": [5e-3, 0.3]}, None),
+        ({"choice": [1e-3, 1e-2]}, None),
+        (1e-3, None),
+    ],
+)
+def test_learning_rate_is_the_usual_one_where_the_space_holds_it(lr: Any, taken: Any) -> None:
+    points = found(search=WIDE | {"lr": lr})
+    assert list(points) == [OPTIMAL, BERNOULLI, WARM_UP]
+    assert {point.get("lr") for point in points.values()} == {taken}
+
+
+def test_learning_rate_alone_makes_no_known_point() -> None:
+    assert found(search={"beta_norm": 0.0625, "lr": {"log_uniform": [3e-4, 0.3]}}) == {}
 
 
 @pytest.mark.parametrize(

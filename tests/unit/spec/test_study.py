@@ -155,6 +155,7 @@ def test_top_level_key_in_a_section_is_sent_home() -> None:
         ("train", "epochs", "'9'", "must be a whole number, got `'9'`"),
         ("train", "pack", "0", "at least one trial, or as many as `auto`"),
         ("train", "rollbacks", "-1", "greater than or equal to 0"),
+        ("train", "precision", "float16", "'float32' or 'bfloat16'"),
         ("train", "seed", str(2**63), "less than 9223372036854775808"),
         ("budget", "trials", ".nan", "must be a whole number, got `.nan`"),
         ("budget", "seeds", "0", "greater than or equal to 1"),
@@ -314,6 +315,8 @@ def test_digest_stays_when_only_budget_or_places_change(key: str, value: str) ->
     [
         ("{epochs: 40}", "{epochs: 40, pack: 8}", True),
         ("{epochs: 40}", "{epochs: 40, rollbacks: 0}", True),
+        ("{epochs: 40}", "{epochs: 40, precision: float32}", True),
+        ("{epochs: 40}", "{epochs: 40, precision: bfloat16}", False),
         ("{seed: 1}", "{seed: 2}", False),
         ("{batch_size: 32}", "{batch_size: 64}", False),
         ("{}", "{epochs: 40, seed: 0, batch_size: 128}", True),

@@ -106,6 +106,14 @@ def test_trials_of_a_study_are_rolled_back_once_and_those_of_earlier_versions_ne
     assert TrialConfig.model_validate(earlier).rollbacks == 0
 
 
+def test_trials_of_earlier_versions_were_of_float32() -> None:
+    low = config(study(train="{precision: bfloat16}"))
+    assert (low.precision, low.member().precision) == ("bfloat16", "bfloat16")
+    earlier = low.model_dump()
+    del earlier["precision"]
+    assert TrialConfig.model_validate(earlier).precision == "float32"
+
+
 def test_every_trial_of_a_study_has_a_seed_of_its_own() -> None:
     seeds = [config(trial=trial).seed for trial in range(200)]
     assert len(set(seeds)) == 200

@@ -11,6 +11,7 @@ from tests.factories import member
 from tests.unit.training.states import same
 from tests.unit.training.test_pack import KNOBS, batch, build
 from tune_vae.data import Splits
+from tune_vae.errors import Remark
 from tune_vae.science.sigmas.optimal import Optimal
 from tune_vae.training import lookout, trainer
 from tune_vae.training.capture import captured
@@ -72,7 +73,7 @@ def test_what_cannot_be_recorded_is_run_as_it_is_and_said(digits: Splits) -> Non
         whole()
         raise RuntimeError("operation not permitted when stream is capturing\nand so on")
 
-    with pytest.warns(UserWarning, match="no CUDA graph of a step.*: operation not permitted"):
+    with pytest.warns(Remark, match="no CUDA graph of a step.*: operation not permitted"):
         step = captured(other, batch(digits, 3), refuse)
     given = batch(digits, 3)
     assert torch.equal(plain.step(*given), step(*given))

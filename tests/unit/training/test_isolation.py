@@ -1,70 +1,20 @@
 """Whether members of a pack reach each other is found out before they train."""
 
+import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import pytest
 import torch
-from torch import Tensor, nn
 
 from tests.factories import member
+from tests.leaky_nets import Leaky
 from tune_vae.data import Splits
-from tune_vae.science.networks import Network
-from tune_vae.science.networks.mlp import Mlp
+from tune_vae.errors import Remark
 from tune_vae.training import isolation
 from tune_vae.training.isolation import LeakError, ensure_isolated, leaks
-from tune_vae.training.trainer import Trainer, build_vae
+from tune_vae.training.trainer import PRECISIONS, Trainer, build_vae
 
 SHAPE = (1, 8, 8)
-
-
-class Identity(torch.autograd.Function):
-    @staticmethod
-    def forward(x: Tensor) -> Tensor:
-        return x.clone()
-
-    @staticmethod
-    def setup_context(*_: object) -> None:
-        pass
-
-
-class Mix(Identity):
-    """A fault as of a kernel: the gradients of a pack are mixed."""
-
-    generate_vmap_rule = False
-
-    @staticmethod
-    def backward(ctx: object, grad: Tensor) -> Tensor:
-        return grad
-
-    @staticmethod
-    def vmap(info: object, in_dims: tuple[int | None], x: Tensor) -> tuple[Tensor, int | None]:
-        (dim,) = in_dims
-        return Spread.apply(x), dim
-
-
-class Spread(Identity):
-    @staticmethod
-    def backward(ctx: object, grad: Tensor) -> Tensor:
-        # Nothing but what is not finite gets through.
-        return grad + 0 * grad.sum()
-
-
-class Layer(nn.Module):
-    def forward(self, x: Tensor) -> Tensor:
-        mixed: Tensor = Mix.apply(x)
-        return mixed
-
-
-@dataclass(frozen=True)
-class Leaky(Network):
-    """Right, but for what a NaN does."""
-
-    def build(
-        self, shape: tuple[int, int, int], latent_dim: int, params_per_value: int
-    ) -> tuple[nn.Module, nn.Module]:
-        encoder, decoder = Mlp((8,)).build(shape, latent_dim, params_per_value)
-        return encoder, nn.Sequential(decoder, Layer())
 
 
 @pytest.fixture(autouse=True)
@@ -74,17 +24,51 @@ def _forget() -> Iterator[None]:
     isolation._sound.clear()
 
 
-@pytest.mark.parametrize("autocast", [None, torch.bfloat16])
-def test_sound_pack_is_found_sound(autocast: torch.dtype | None) -> None:
-    vae = build_vae(member(0), SHAPE)
-    assert not leaks(vae, size=3, batch=8, autocast=autocast)
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_sound_pack_is_found_sound(precision: str) -> None:
+    vae = build_vae(member(0, precision=precision), SHAPE)
+    assert not leaks(vae, size=3, batch=8)
 
 
 def test_gradient_that_reaches_another_member_is_a_leak() -> None:
     vae = build_vae(member(0, network=Leaky()), SHAPE)
     assert leaks(vae, size=3, batch=8)
-    with pytest.raises(LeakError, match=r"in a pack of 3, a NaN .* \(cpu, torch.float32, "):
+    with pytest.raises(LeakError, match=r"in a pack of 3, a NaN .* \(cpu, torch.float32, torch "):
         ensure_isolated("leaky", vae, size=3, batch=8)
+
+
+def test_precision_that_leaks_is_left_for_float32_and_that_is_said() -> None:
+    one = member(0, network=Leaky(only_bfloat16=True), precision="bfloat16")
+    for _ in range(2):
+        vae = build_vae(one, SHAPE)
+        with pytest.warns(Remark, match=r"train in torch.float32: .* pack of 3.*torch.bfloat16"):
+            ensure_isolated("leaky", vae, size=3, batch=8)
+        assert vae.precision is None
+    alone = build_vae(one, SHAPE)
+    ensure_isolated("leaky", alone, size=1, batch=8)
+    assert alone.precision is torch.bfloat16
+
+
+def test_precision_that_leaks_in_float32_too_is_refused() -> None:
+    vae = build_vae(member(0, network=Leaky(), precision="bfloat16"), SHAPE)
+    with pytest.raises(LeakError, match=r"torch\.float32"):
+        ensure_isolated("leaky", vae, size=3, batch=8)
+
+
+def test_each_size_that_a_pack_shrinks_to_is_tried_out(
+    few_digits: Splits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        isolation, "leaks", lambda vae, *, size, batch: size == 2 and vae.precision is not None
+    )
+    members = [member(k, epochs=3, precision="bfloat16") for k in range(3)]
+    trainer = Trainer(members, few_digits)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        next(epochs := iter(trainer))
+    trainer.retire(1)
+    with pytest.warns(Remark, match="in a pack of 2"):
+        next(epochs)
 
 
 def test_single_trial_needs_no_trial_run() -> None:
@@ -94,7 +78,7 @@ def test_single_trial_needs_no_trial_run() -> None:
 def test_combination_is_tried_out_once(monkeypatch: pytest.MonkeyPatch) -> None:
     tried: list[tuple[int, int]] = []
 
-    def note(vae: object, *, size: int, batch: int, autocast: object) -> bool:
+    def note(vae: object, *, size: int, batch: int) -> bool:
         tried.append((size, batch))
         return False
 

@@ -123,6 +123,24 @@ def test_member_of_a_pack_equals_the_same_trial_alone(
     check_pack(pack, handful, tolerance, device=device, dtype=dtype)
 
 
+@every_network
+def test_member_with_rounded_products_equals_the_same_trial_alone(
+    handful: Splits, network: Network
+) -> None:
+    """To the accuracy of bfloat16: sums in another order are rounded elsewhere."""
+    pack = different_members(network=network, batch_size=8, precision="bfloat16", epochs=2)
+    together = curves(Trainer(pack, handful))
+    for one in pack:
+        alone = curves(Trainer([one], handful))[one.trial]
+        exact = curves(Trainer([replace(one, precision="float32")], handful))[one.trial]
+        for report, other, full in zip(together[one.trial], alone, exact, strict=True):
+            for like in (other, full):
+                assert report.bits_per_dim == pytest.approx(like.bits_per_dim, rel=0.01)
+                assert report.distortion_nats == pytest.approx(like.distortion_nats, rel=0.02)
+                assert report.rate_nats == pytest.approx(like.rate_nats, rel=0.2, abs=0.02)
+            assert report.distortion_nats != full.distortion_nats
+
+
 @pytest.mark.parametrize("likelihood", [ContinuousBernoulli(), Bernoulli()], ids=repr)
 def test_pack_without_a_scale_equals_its_members_alone(
     handful: Splits, device: torch.device, likelihood: Likelihood
