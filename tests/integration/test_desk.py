@@ -4,6 +4,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -352,3 +353,51 @@ def test_search_is_not_refilled_when_it_stops(place: Path) -> None:
         desk.stop()
         assert desk.refill("one", beside=0, places=1) == ([], {})
         assert desk.give("two") is None
+
+
+def wait_until_drawn(desk: Desk) -> None:
+    for thread in threading.enumerate():
+        if thread.name == "ahead":
+            thread.join(30)
+
+
+def test_short_trials_of_two_workers_are_drawn_ahead_and_each_is_given_once(place: Path) -> None:
+    spec = study(place, budget={"trials": 9}, sampler="RandomSampler")
+    given: list[int] = []
+    ready = 0
+    with desk_of(spec) as desk:
+        for _ in range(5):
+            for worker in ("one", "two"):
+                taken = desk.take(worker, owner(), "cpu")
+                ready += taken is not None
+                found = taken or desk.give(worker, owner(), "cpu")
+                wait_until_drawn(desk)
+                for config in found[0] if found else []:
+                    assert found
+                    given.append(config.trial)
+                    attempt = found[1][config.trial]
+                    assert desk.holds(config.trial, attempt)
+                    row = next(row for row in read_rows(spec) or [] if row.trial == config.trial)
+                    assert row.place.endswith(", cpu")
+                    last = report(config.epochs, trial=config.trial)
+                    result = TrialResult(config.trial, HEALTHY, True, (3.0,), last, last)
+                    assert not desk.report(last, HEALTHY, attempt).stop
+                    desk.commit(result, attempt)
+        assert given == list(range(9))
+        assert ready >= 5
+        assert not desk.has_work()
+
+
+def test_trial_that_was_drawn_ahead_is_left_to_the_next_search(place: Path) -> None:
+    spec = study(place, budget={"trials": 9}, sampler="RandomSampler")
+    with desk_of(spec) as desk:
+        for worker in ("one", "two", "one"):
+            desk.take(worker)
+            assert desk.give(worker)
+            wait_until_drawn(desk)
+        desk.stop()
+        assert desk.take("two") is None
+        assert desk.give("two") is None
+    with desk_of(spec) as later:
+        again = [config.trial for _ in range(4) for config in later.ask() or []]
+        assert sorted(again) == [0, 1, 2, 3]

@@ -121,6 +121,7 @@ class _Worker(tune.Trainable):
         self._attempts: dict[int, int] = {}
         self._journey: Iterator[None] | None = None
         self._pulse = _Pulse(desk)
+        self._ends: list[Any] = []
         self._device = "cpu"
         _pass_on_remarks(desk)
 
@@ -139,22 +140,43 @@ class _Worker(tune.Trainable):
     def _take_pack(self) -> bool:
         """Ask for the next pack, which may be empty; whether there can be another one."""
         self._pulse.trials = None
-        asked = self._desk.give.remote(self.trial_id, *self._who())
-        if self._data is None:
-            self._data = self._spec.dataset().load()
-        try:
-            given = ray.get(asked)
-        except ray.exceptions.RayTaskError as error:
-            if isinstance(cause_of(error), TuneVaeError):
-                # The driver hears of it, too.
-                return False
-            raise
+        given = ray.get(self._desk.take.remote(self.trial_id, *self._who()))
+        self._look_at_ends()
+        if given is None:
+            # The sampler shall know how the last ones ended; and nobody leaves before they have.
+            self._wait_for_ends()
+            given = self._given()
         if given is None:
             return False
         self._pack, self._attempts = given
         self._pulse.trials = list(self._attempts)
         self._journey = self._begin() if self._pack else None
         return True
+
+    def _given(self) -> tuple[list[TrialConfig], dict[int, int]] | None:
+        """What the desk gives out when it is asked; None if nothing is left."""
+        asked = self._desk.give.remote(self.trial_id, *self._who())
+        if self._data is None:
+            self._data = self._spec.dataset().load()
+        try:
+            given: tuple[list[TrialConfig], dict[int, int]] | None = ray.get(asked)
+        except ray.exceptions.RayTaskError as error:
+            if isinstance(cause_of(error), TuneVaeError):
+                # The driver hears of it, too.
+                return None
+            raise
+        return given
+
+    def _wait_for_ends(self) -> None:
+        """Until what was said of the ends of trials is written; raises why it could not be."""
+        ray.get(self._ends)
+        self._ends.clear()
+
+    def _look_at_ends(self) -> None:
+        """The same without waiting."""
+        if self._ends:
+            written, self._ends[:] = ray.wait(self._ends, num_returns=len(self._ends), timeout=0)
+            ray.get(written)
 
     def _who(self) -> tuple[str, str]:
         """This process, and the name of what it computes on."""
@@ -194,6 +216,7 @@ class _Worker(tune.Trainable):
         places = min(places, size * ROUNDS - len(self._pack))
         if size == 1 or places < 1:
             return []
+        self._wait_for_ends()
         beside = self._pack[0].trial
         more: list[TrialConfig]
         more, theirs = ray.get(
@@ -211,7 +234,7 @@ class _Worker(tune.Trainable):
 
         torch.set_num_threads(max(1, int(self._spec.budget.cpus_per_trial)))
         assert self._data is not None
-        self._handle = handle = _DeskHandle(self._desk, self._attempts)
+        self._handle = handle = _DeskHandle(self._desk, self._attempts, self._ends)
         # A generator: what the journey raises at its beginning, it raises at its first epoch.
         yield from run_pack(
             tuple(self._pack),
@@ -264,10 +287,11 @@ class _DeskHandle:
     Arguments:
         desk: Of the search.
         attempts: The worker's own, by trial; grows with the pack.
+        ends: Gets what stands for the ends of trials until they are written.
     """
 
-    def __init__(self, desk: Any, attempts: Mapping[int, int]) -> None:
-        self._desk, self._attempts = desk, attempts
+    def __init__(self, desk: Any, attempts: Mapping[int, int], ends: list[Any]) -> None:
+        self._desk, self._attempts, self._ends = desk, attempts, ends
         self._answered: dict[int, float] = {}
         self.trust(attempts)
 
@@ -286,7 +310,9 @@ class _DeskHandle:
         return decision
 
     def commit(self, result: TrialResult) -> None:
-        self._ask(result.trial, self._desk.commit, result)
+        # Not waited for: the next trial may begin meanwhile.
+        attempt = self._attempts[result.trial]
+        self._ends.append(self._desk.commit.remote(result, attempt))
 
     def log(self, report: EpochReport, verdict: Verdict) -> None:
         self._desk.log.remote(report, verdict)

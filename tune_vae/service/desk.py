@@ -10,13 +10,14 @@ import functools
 import math
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from tune_vae.errors import StorageError, StudyError
 from tune_vae.science.collapse_point import CollapsePoints
 from tune_vae.science.health import Kind, Verdict
 from tune_vae.science.history import EpochReport, Rollback
+from tune_vae.service.ahead import Ahead, Drawn
 from tune_vae.service.journey import Decision, Fault, TrialResult, conclusion, history_of
 from tune_vae.service.owner import end
 from tune_vae.service.results import StudyResults
@@ -143,6 +144,9 @@ class Desk:
         self._full: set[str] = set()
         self._buried: set[str] = set()
         self._refusal: StudyError | None = None
+        self._ahead = Ahead(self._draw)
+        self._ends = 0
+        self._ended = threading.Condition()
         self._rows: list[TrialRow] = []
         self._foretold = 0
         self._look()
@@ -183,17 +187,40 @@ class Desk:
         """
         if self._stopping:
             return None
-        pack = self._ask_trials()
-        if pack is None:
-            pack = self._ask_repeats()
+        drawn = self._ahead.now()
+        pack = drawn.pack if drawn else self._ask_repeats()
         self._open(pack or [])
         return pack
+
+    def _draw(self) -> Drawn | None:
+        """The next pack of trials; None when no more are begun."""
+        with self._ended:
+            # The sampler shall know them.
+            self._ended.wait_for(lambda: not self._ends, timeout=self._beat_seconds)
+        pack = None if self._stopping else self._ask_trials()
+        if pack is None:
+            return None
+        return Drawn(pack, self._ledger.attempts([config.trial for config in pack]))
 
     def _open(self, pack: Sequence[TrialConfig]) -> None:
         for config in pack:
             self._tracker.open(config)
             with self._lock:
                 self._board.running[config.trial] = Running(config, time.time())
+
+    def take(
+        self, worker: str, process: str = "", device: str = ""
+    ) -> tuple[list[TrialConfig], dict[int, int]] | None:
+        """The next pack as by `give`, if it was drawn ahead; else None. Waits for nobody."""
+        drawn = None if self._stopping else self._ahead.take(worker)
+        if drawn is None:
+            return None
+        self._open(drawn.pack)
+        self._begin(worker, drawn.pack)
+        self._hold(drawn.attempts, process)
+        given = self._hand_over(worker, drawn.pack, drawn.attempts)
+        self._ahead.prepare(lambda: self._place(drawn.attempts, process, device))
+        return given
 
     def give(
         self, worker: str, process: str = "", device: str = ""
@@ -212,12 +239,20 @@ class Desk:
         except StudyError as error:
             self._refusal = error
             raise
+        self._begin(worker, pack or [])
+        if pack is None:
+            return None
+        attempts = self.attempts([config.trial for config in pack], process, device)
+        self._ahead.prepare()
+        return self._hand_over(worker, pack, attempts)
+
+    def _begin(self, worker: str, pack: Sequence[TrialConfig]) -> None:
+        """A worker has ended what it had, and gets this."""
         with self._lock:
             self._given[worker] = {}
             self._full.discard(worker)
             if pack and len(pack) == self._spec.train.pack:
                 self._full.add(worker)
-        return None if pack is None else self._hand_over(worker, pack, process, device)
 
     def refill(
         self, worker: str, beside: int, places: int, process: str = "", device: str = ""
@@ -239,12 +274,12 @@ class Desk:
             return [], {}
         pack = self._ledger.ask_beside(beside, places)
         self._open(pack)
-        return self._hand_over(worker, pack, process, device)
+        attempts = self.attempts([config.trial for config in pack], process, device)
+        return self._hand_over(worker, pack, attempts)
 
     def _hand_over(
-        self, worker: str, pack: Sequence[TrialConfig], process: str, device: str
+        self, worker: str, pack: Sequence[TrialConfig], attempts: dict[int, int]
     ) -> tuple[list[TrialConfig], dict[int, int]]:
-        attempts = self.attempts([config.trial for config in pack], process, device)
         with self._lock:
             self._given.setdefault(worker, {}).update(attempts)
             dead = worker in self._buried
@@ -350,8 +385,23 @@ class Desk:
 
     def commit(self, result: TrialResult, attempt: int | None = None) -> None:
         """See `journey.Ledger.commit`."""
-        if not self._is_current(result.trial, attempt):
-            return
+        with self._ending():
+            if self._is_current(result.trial, attempt):
+                self._commit(result)
+
+    @contextlib.contextmanager
+    def _ending(self) -> Iterator[None]:
+        """While something is written of which those must know who ask or close."""
+        with self._ended:
+            self._ends += 1
+        try:
+            yield
+        finally:
+            with self._ended:
+                self._ends -= 1
+                self._ended.notify_all()
+
+    def _commit(self, result: TrialResult) -> None:
         before = self._results().winner
         self._ledger.commit(result)
         self._look()
@@ -388,11 +438,19 @@ class Desk:
         """
         found = self._ledger.attempts(trials)
         if worker:
-            self._ledger.place(list(found), f"{worker.partition(' ')[0]}, {device}")
-            with self._lock:
-                self._workers |= dict.fromkeys(found, worker)
-            self.alive(worker, list(found))
+            self._place(found, worker, device)
+            self._hold(found, worker)
         return found
+
+    def _place(self, trials: Iterable[int], worker: str, device: str) -> None:
+        if worker:
+            self._ledger.place(list(trials), f"{worker.partition(' ')[0]}, {device}")
+
+    def _hold(self, trials: Iterable[int], worker: str) -> None:
+        """A worker must show from now on that it lives."""
+        with self._lock:
+            self._workers |= dict.fromkeys(trials, worker)
+        self.alive(worker, list(trials))
 
     def alive(self, worker: str, trials: Sequence[int] | None) -> None:
         """A worker lives, and trains these; None if it does not know yet which it was given."""
@@ -506,6 +564,10 @@ class Desk:
         from tune_vae.service import databases
 
         self._closing.set()
+        self._ahead.close()
+        with self._ended:
+            # Whoever trained it may be gone already.
+            self._ended.wait_for(lambda: not self._ends, timeout=HURRY_SECONDS)
         self._ledger.release()
         self._ledger.spend(self._uncounted())
         for finalist in self._results().finalists:
