@@ -156,8 +156,7 @@ class _Worker(tune.Trainable):
     def _given(self) -> tuple[list[TrialConfig], dict[int, int]] | None:
         """What the desk gives out when it is asked; None if nothing is left."""
         asked = self._desk.give.remote(self.trial_id, *self._who())
-        if self._data is None:
-            self._data = self._spec.dataset().load()
+        self._images()
         try:
             given: tuple[list[TrialConfig], dict[int, int]] | None = ray.get(asked)
         except ray.exceptions.RayTaskError as error:
@@ -166,6 +165,12 @@ class _Worker(tune.Trainable):
                 return None
             raise
         return given
+
+    def _images(self) -> Splits:
+        """The data, loaded when they are first wanted."""
+        if self._data is None:
+            self._data = self._spec.dataset().load()
+        return self._data
 
     def _wait_for_ends(self) -> None:
         """Until what was said of the ends of trials is written; raises why it could not be."""
@@ -233,12 +238,11 @@ class _Worker(tune.Trainable):
         import torch
 
         torch.set_num_threads(max(1, int(self._spec.budget.cpus_per_trial)))
-        assert self._data is not None
         self._handle = handle = _DeskHandle(self._desk, self._attempts, self._ends)
         # A generator: what the journey raises at its beginning, it raises at its first epoch.
         yield from run_pack(
             tuple(self._pack),
-            data=self._data,
+            data=self._images(),
             limits=self._spec.health,
             ledger=handle,
             tracker=handle,

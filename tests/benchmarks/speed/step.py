@@ -7,7 +7,8 @@ In each round every form takes a few steps, so that all meet the same disturbanc
 the plain form is of the same round, and medians are shown with their range. *Plain* is one model
 of one trial, written as a user of torch would, with `torch.optim.Adam` and a step at a time. The
 peak of memory is that of a process of its own for each form. *Isolated* is whether a NaN stays in
-its member.
+its member. There is no form of a pack that is fused by hand: `vmap` takes as many convolutions and
+products for a pack as for one trial, each for all members, as `test_pack_is_fused` counts.
 
 What is expected of an H200, from counts of kernels and bytes, for the first run there to refute:
 at 32 pixels a graph of a single trial 3 (2 to 4) times plain, a pack of 16 under a graph 6 (2.5 to
@@ -77,18 +78,20 @@ class Form:
     """How steps are taken.
 
     Arguments:
-        members: K; 0 for the plain form.
+        members: K; 0 for the plain form, or a compiled one.
         graph: Whether recorded as a CUDA graph.
+        compiled: Whether the plain form's model is compiled by `torch.compile`.
         precision: Of the networks' products; see `VAE`.
     """
 
     members: int
     graph: bool = False
+    compiled: bool = False
     precision: torch.dtype | None = None
 
     def __str__(self) -> str:
         if not self.members:
-            return "plain"
+            return "plain, compiled" if self.compiled else "plain"
         words = [f"pack of {self.members}", "graph" if self.graph else ""]
         words.append("bfloat16" if self.precision else "")
         return ", ".join(filter(None, words))
@@ -101,7 +104,7 @@ def forms(members: Sequence[int], *, gpu: bool) -> list[Form]:
     """Those that there are on a device."""
     recorded = [Form(k, graph=True) for k in members if gpu]
     rounded = [Form(k, graph=gpu, precision=torch.bfloat16) for k in members]
-    return [PLAIN, *(Form(k) for k in members), *recorded, *rounded]
+    return [PLAIN, Form(0, compiled=True), *(Form(k) for k in members), *recorded, *rounded]
 
 
 def prepared(kind: Kind, form: Form, device: torch.device) -> Callable[[], object]:
@@ -113,19 +116,20 @@ def prepared(kind: Kind, form: Form, device: torch.device) -> Callable[[], objec
         torch.stack(column).to(device) for column in zip(*examples, strict=True)
     )
     if not form.members:
-        return _plain(vae, x_KBCHW[0], noise_KBM[0])
+        return _plain(vae, x_KBCHW[0], noise_KBM[0], compiled=form.compiled)
     pack = Pack(vae, [fresh_row(vae)] * form.members, [KNOBS] * form.members)
     given = (x_KBCHW, noise_KBM, torch.ones(form.members, device=device), label_KB)
     step = captured(pack, given) if form.graph else pack.step
     return lambda: step(*given)
 
 
-def _plain(vae: VAE, x_BCHW: Tensor, noise_BM: Tensor) -> Callable[[], object]:
+def _plain(vae: VAE, x_BCHW: Tensor, noise_BM: Tensor, *, compiled: bool) -> Callable[[], object]:
     optimizer = torch.optim.Adam(vae.parameters(), lr=KNOBS.lr)
+    forward = torch.compile(vae) if compiled else vae
 
     def step() -> None:
         optimizer.zero_grad()
-        terms = vae(x_BCHW, noise_BM)
+        terms = forward(x_BCHW, noise_BM)
         loss = terms.distortion_B.mean() + terms.rate_BM.sum(1).mean()
         loss.backward()
         nn.utils.clip_grad_norm_(vae.parameters(), math.inf)
