@@ -148,6 +148,8 @@ class _Worker(tune.Trainable):
             given = self._given()
         if given is None:
             return False
+        # Not by the trials, which cannot help it where they are not to be had.
+        self._images()
         self._pack, self._attempts = given
         self._pulse.trials = list(self._attempts)
         self._journey = self._begin() if self._pack else None
