@@ -12,7 +12,7 @@ __all__ = ["KnownGood", "known_good"]
 
 USUAL_LR = 2e-3
 """Of Adam. Of seven from 0.0005 to 0.02 this one left the fewest bits, or up to 0.05 more, on the
-digits and on Fashion-MNIST after 300 to 6,200 steps; see `tests.benchmarks.learning_rates`."""
+digits and on Fashion-MNIST after 300 to 1,560 steps; see `tests.benchmarks.learning_rates`."""
 
 
 @dataclass(frozen=True)
