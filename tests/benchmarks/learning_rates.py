@@ -3,8 +3,8 @@
     python -m tests.benchmarks.learning_rates [--root FOLDER_OF_FASHION_MNIST]
 
 A Gaussian at beta 1, with a sigma that is optimal or learned, at each of the learning rates: on
-the digits for 300, 600 and 1,200 steps, and on 20,000 images of Fashion-MNIST for 1,560. The lowest
-bits per dim of any epoch, one seed.
+the digits for 300, 600 and 1,200 steps, and on 20,000 images of Fashion-MNIST for 1,560. The
+lowest bits per dim of any epoch, one seed.
 """
 
 import argparse

@@ -210,6 +210,8 @@ class _Worker(tune.Trainable):
         except Exception as error:  # noqa: BLE001  a user's network may raise anything
             fault, reason = _fault(error)
         # Not above, where the frames of the error still hold the model.
+        if fault is Fault.MEMORY and len(self._pack) > 1:
+            self._desk.remark.remote(f"the trials of a pack go on in smaller ones: {reason}")
         self._pack, self._journey = [], None
         make_room()
         ray.get(self._desk.fail.remote(self._attempts, fault, reason))

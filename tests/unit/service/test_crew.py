@@ -5,6 +5,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
 from tests.trials import LEVELS, SHAPE, study
 from tests.unit.spec.choosers import RandomChooser
@@ -69,6 +70,24 @@ def test_new_worker_trains_what_was_drawn_ahead_of_it(tmp_path: Path) -> None:
     assert one._pack == []
     assert desk.calls.count("commit") == 1
     assert "give" not in desk.calls
+
+
+def test_pack_that_has_no_room_is_told_and_its_trials_are_given_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run_pack(*_: Any, **__: Any) -> Any:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+        yield
+
+    monkeypatch.setattr(crew, "run_pack", run_pack)
+    desk = Desk(take=[pack(7, 8), pack(9)])
+    one = worker(desk, tmp_path)
+    assert one._take_pack()
+    one._train()
+    assert desk.calls == ["take", "remark", "fail"]
+    assert one._take_pack()
+    one._train()
+    assert desk.calls[3:] == ["take", "fail"]
 
 
 def test_worker_asks_for_a_draw_when_all_is_written_of_what_it_had(
