@@ -63,6 +63,16 @@ def searched(
     return got, at_once
 
 
+def busy(source: Source, monkeypatch: pytest.MonkeyPatch) -> Ahead:
+    """Of two workers, one of which has come for its second pack; drawing ahead pays."""
+    monkeypatch.setattr(ahead.time, "monotonic", lambda: source.clock)
+    of = Ahead(source)
+    for worker in ("a", "b", "a"):
+        of.take(worker)
+        of.now()
+    return of
+
+
 @pytest.mark.parametrize(
     ("workers", "seconds", "span", "at_once"),
     [
@@ -86,11 +96,7 @@ def test_who_asks_while_it_is_drawn_gets_that_and_no_other(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     source = Source(seconds=0.1)
-    monkeypatch.setattr(ahead.time, "monotonic", lambda: source.clock)
-    of = Ahead(source)
-    for worker in ("a", "b", "a"):
-        of.take(worker)
-        of.now()
+    of = busy(source, monkeypatch)
     source.gate.clear()
     before = source.drawn
     of.prepare()
@@ -114,11 +120,7 @@ def test_nothing_is_kept_when_there_is_nothing_and_then_it_is_said(
 
 def test_fault_of_a_draw_is_told_to_who_asks(monkeypatch: pytest.MonkeyPatch) -> None:
     source = Source(seconds=0.1)
-    monkeypatch.setattr(ahead.time, "monotonic", lambda: source.clock)
-    of = Ahead(source)
-    for worker in ("a", "b", "a"):
-        of.take(worker)
-        of.now()
+    of = busy(source, monkeypatch)
     source.error = StudyError("all broke")
     of.prepare()
     settle()
@@ -129,11 +131,7 @@ def test_fault_of_a_draw_is_told_to_who_asks(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_nothing_is_drawn_after_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     source = Source(seconds=0.1)
-    monkeypatch.setattr(ahead.time, "monotonic", lambda: source.clock)
-    of = Ahead(source)
-    for worker in ("a", "b", "a"):
-        of.take(worker)
-        of.now()
+    of = busy(source, monkeypatch)
     of.close()
     done: list[bool] = []
     of.prepare(lambda: done.append(True))
