@@ -196,14 +196,14 @@ class Window:
         self._asked: Any = None
         self._begun = self._next = 0.0
         self._latest: Snapshot | None = None
-        self.seen = 0
+        self.seen = self._told = 0
         self.dark = False
 
     def refresh(self) -> None:
         if self._asked is None:
             if time.monotonic() < self._next:
                 return
-            self._asked = self._desk.snapshot.remote(self.seen)
+            self._asked = self._desk.snapshot.remote(self.seen, self._told)
             self._begun = time.monotonic()
         done, _ = ray.wait([self._asked], timeout=0)
         if done:
@@ -219,9 +219,7 @@ class Window:
             now = time.monotonic()
             taken = now - self._begun if self._latest else 0.0
             self._next = now + min(max(REFRESH_SECONDS, 5 * taken), DARK_SECONDS)
-            self.seen += len(snapshot.ended)
-            self._latest = snapshot
-            self._show(snapshot)
+            self._pass_on(snapshot)
 
     @property
     def busy(self) -> bool:
@@ -232,16 +230,20 @@ class Window:
         """Show all that has not been shown; returns what the study has come to."""
         # What was asked before has no more to tell, and would tell it twice.
         self._asked = None
-        final: Snapshot = ray.get(self._desk.snapshot.remote(self.seen))
-        self.seen += len(final.ended)
-        self._latest = final
-        self._show(final)
-        return replace(final, ended=())
+        final: Snapshot = ray.get(self._desk.snapshot.remote(self.seen, self._told))
+        self._pass_on(final)
+        return replace(final, ended=(), remarks=())
+
+    def _pass_on(self, snapshot: Snapshot) -> None:
+        self.seen += len(snapshot.ended)
+        self._told += len(snapshot.remarks)
+        self._latest = snapshot
+        self._show(snapshot)
 
     def say(self, trouble: str) -> None:
         """Show something beside what was known last."""
         if self._latest:
-            self._show(replace(self._latest, running=(), ended=(), trouble=trouble))
+            self._show(replace(self._latest, running=(), ended=(), remarks=(), trouble=trouble))
 
 
 def _resources(spec: StudySpec) -> tuple[dict[str, float], int]:

@@ -71,8 +71,8 @@ class Ended:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What the terminal shows. `ended` holds those since the number that was asked for; `remarks`
-    is all that was remarked of trainings, each once.
+    """What the terminal shows. `ended` holds those since the number that was asked for, `remarks`
+    what was remarked of trainings since; see `errors.Remark`.
     """
 
     results: StudyResults
@@ -533,12 +533,14 @@ class Desk:
         """Give out no more trials."""
         self._stopping = True
 
-    def snapshot(self, since: int) -> Snapshot:
-        """What the terminal shows, with the trials that ended after the first `since`."""
+    def snapshot(self, since: int, told: int = 0) -> Snapshot:
+        """What the terminal shows, with the trials that ended after the first `since` and what
+        was remarked after the first `told`.
+        """
         with self._lock:
             board = self._board
             running, ended = tuple(board.running.values()), tuple(board.ended[since:])
-            remarks = tuple(board.remarks)
+            remarks = tuple(board.remarks[told:])
             mean = board.seconds / board.epochs if board.epochs else None
         return Snapshot(
             results=self._results(),

@@ -208,6 +208,7 @@ def _settings(row: TrialRow) -> Iterator[str]:
     yield f"| lr, weight_decay | {config.lr:.4g}, {config.weight_decay:.4g} (Adam) |"
     yield f"| grad_clip | {clip} |"
     yield f"| length | {config.epochs} epochs, batches of {config.batch_size} |"
+    yield f"| precision of products | {config.precision} |"
     yield f"| seed | {config.seed} |"
 
 

@@ -63,7 +63,7 @@ class Training(_Section):
         seed: Seed of the whole study: weights, data order, noise and what is suggested.
         rollbacks: How often a trial whose loss is lost goes back to the epoch before, at half
             its learning rate, before it ends.
-        precision: Of the networks' products, `float32` or `bfloat16`; see `training.pack`.
+        precision: Of the networks' products, `float32` or `bfloat16`; see `science.precision`.
     """
 
     epochs: int = Field(default=40, ge=1, le=1_000_000)

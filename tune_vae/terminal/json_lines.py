@@ -35,7 +35,7 @@ class JsonView:
     """
 
     def __init__(self, out: Console, spec: "StudySpec", command: str) -> None:
-        self._out, self._trouble, self._remarks = out, "", 0
+        self._out, self._trouble = out, ""
         self._epochs: dict[int, int] = {}
         _write(out, "study", _study(spec) | {"command": command})
 
@@ -56,9 +56,8 @@ class JsonView:
                     "best_so_far": ended.is_best,
                 },
             )
-        for remark in snapshot.remarks[self._remarks :]:
+        for remark in snapshot.remarks:
             _write(self._out, "remark", {"text": remark})
-        self._remarks = len(snapshot.remarks)
         if snapshot.trouble != self._trouble:
             self._trouble = snapshot.trouble
             _write(self._out, "waiting", {"reason": self._trouble})

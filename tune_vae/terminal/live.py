@@ -46,12 +46,10 @@ class LiveView:
     ) -> None:
         self._out, self._live, self._spec, self._gpus = out, live, spec, gpus
         self._began = time.monotonic()
-        self._remarks = 0
 
     def show(self, snapshot: "Snapshot") -> None:
-        for remark in snapshot.remarks[self._remarks :]:
+        for remark in snapshot.remarks:
             self._live.console.print(f"[yellow]note[/]: {escape(remark)}")
-        self._remarks = len(snapshot.remarks)
         for ended in snapshot.ended:
             self._live.console.print(
                 verdict_line(ended, self._spec),

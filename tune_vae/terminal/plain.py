@@ -23,7 +23,7 @@ class PlainView:
     def __init__(self, out: Console, spec: "StudySpec") -> None:
         self._out, self._spec = out, spec
         self._started: set[int] = set()
-        self._trouble, self._remarks = "", 0
+        self._trouble = ""
 
     def show(self, snapshot: "Snapshot") -> None:
         for running in snapshot.running:
@@ -36,9 +36,8 @@ class PlainView:
         for ended in snapshot.ended:
             count = next(counts[ended.config.repeat_of is not None])
             self._out.print(f"{count} {verdict_line(ended, self._spec)}")
-        for remark in snapshot.remarks[self._remarks :]:
+        for remark in snapshot.remarks:
             self._out.print(f"[yellow]note[/]: {escape(remark)}")
-        self._remarks = len(snapshot.remarks)
         if snapshot.trouble != self._trouble:
             self._trouble = snapshot.trouble
             if self._trouble:

@@ -7,8 +7,9 @@ In each round every form takes a few steps, so that all meet the same disturbanc
 the plain form is of the same round, and medians are shown with their range. *Plain* is one model
 of one trial, written as a user of torch would, with `torch.optim.Adam` and a step at a time. The
 peak of memory is that of a process of its own for each form. *Isolated* is whether a NaN stays in
-its member. There is no form of a pack that is fused by hand: `vmap` takes as many convolutions and
-products for a pack as for one trial, each for all members, as `test_pack_is_fused` counts.
+its member, *operations* what a step asks of the device, and *products* the matrix products and
+convolutions among them. There is no form of a pack that is fused by hand: `vmap` takes as many of
+these for a pack as for one trial, each for all members.
 
 What is expected of an H200, from counts of kernels and bytes, for the first run there to refute:
 at 32 pixels a graph of a single trial 3 (2 to 4) times plain, a pack of 16 under a graph 6 (2.5 to
@@ -28,6 +29,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from tests.operations import Operations
 from tune_vae.science.likelihoods.gaussian import Gaussian
 from tune_vae.science.networks import Network
 from tune_vae.science.networks.conv import Conv
@@ -196,6 +198,17 @@ def _peak(kind: Kind, form: Form, device: torch.device) -> int:
     return _status_bytes("VmHWM") - before
 
 
+def operations(kind: Kind, form: Form, device: torch.device) -> Operations | None:
+    """What a step asks of the device; None for what is recorded or compiled, which is not seen."""
+    if form.graph or form.compiled:
+        return None
+    step = prepared(kind, form, device)
+    step()
+    with Operations() as seen:
+        step()
+    return seen
+
+
 def _forget_peak(device: torch.device) -> int:
     """Begin to look for the peak anew; what is taken now."""
     if device.type == "cuda":
@@ -213,16 +226,26 @@ def _status_bytes(name: str) -> int:
 
 
 def table(
-    name: str, told: dict[Form, list[float]], peaks: dict[Form, int], isolated: dict[Form, bool]
+    name: str,
+    told: dict[Form, list[float]],
+    peaks: dict[Form, int],
+    isolated: dict[Form, bool],
+    asked: dict[Form, Operations | None],
 ) -> Iterator[str]:
-    yield f"| {name} | images a second, all members | times plain | MiB | isolated |"
-    yield "|---|--:|--:|--:|---|"
+    yield (
+        f"| {name} | images a second, all members | times plain | MiB | operations, products "
+        "| isolated |"
+    )
+    yield "|---|--:|--:|--:|--:|---|"
     for form, found in told.items():
         ratios = [one / plain for one, plain in zip(found, told[PLAIN], strict=True)]
         sound = {None: "", True: "yes", False: "**no**"}[isolated.get(form)]
+        seen = asked[form]
+        counts = f"{seen.all}, {seen.products}" if seen else ""
         yield (
             f"| {form} | {statistics.median(found):,.0f} | {statistics.median(ratios):.2f} "
-            f"({min(ratios):.2f} to {max(ratios):.2f}) | {peaks[form] / 2**20:.0f} | {sound} |"
+            f"({min(ratios):.2f} to {max(ratios):.2f}) | {peaks[form] / 2**20:.0f} "
+            f"| {counts} | {sound} |"
         )
     yield ""
 
@@ -252,7 +275,8 @@ def main() -> None:
             for form in told
             if form.members > 1
         }
-        print("\n".join(table(name, told, peaks, isolated)), flush=True)
+        asked = {form: operations(kind, form, device) for form in told}
+        print("\n".join(table(name, told, peaks, isolated, asked)), flush=True)
 
 
 if __name__ == "__main__":

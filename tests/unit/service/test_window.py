@@ -17,6 +17,7 @@ class Seen:
     """As much of a snapshot as a window needs."""
 
     ended: tuple[int, ...]
+    remarks: tuple[int, ...] = ()
 
 
 class Desk:
@@ -34,19 +35,22 @@ class Desk:
         self._ends = ends
         self.snapshot = SimpleNamespace(remote=self._asked)
 
-    def _asked(self, since: int) -> tuple[float, int]:
+    def _asked(self, since: int, told: int) -> tuple[float, int, int]:
         self._last = next(self._seconds, self._last)
-        return self.now + self._last, since
+        return self.now + self._last, since, told
 
-    def wait(self, asked: list[tuple[float, int]], timeout: float) -> tuple[list[Any], list[Any]]:
+    def wait(
+        self, asked: list[tuple[float, int, int]], timeout: float
+    ) -> tuple[list[Any], list[Any]]:
         done = [one for one in asked if one[0] <= self.now]
         return done, [one for one in asked if one not in done]
 
-    def get(self, asked: tuple[float, int]) -> Seen:
-        answered, since = asked
+    def get(self, asked: tuple[float, int, int]) -> Seen:
+        answered, since, told = asked
         self.now = max(self.now, answered)
         over = [trial for trial, end in enumerate(self._ends) if end <= answered]
-        return Seen(tuple(over[since:]))
+        # Of each second trial something is remarked when it ends.
+        return Seen(tuple(over[since:]), tuple(over[1::2][told:]))
 
 
 def shown(
@@ -101,7 +105,8 @@ def test_each_end_is_shown_once_though_it_is_looked_at_while_the_search_closes(
     window, looks = shown(desk, monkeypatch, until=until)
     desk.now = 10.5
     final = window.finish()
-    assert final.ended == ()
+    assert final.ended == final.remarks == ()
     turns(window, desk, 15)
     assert looks[-1][0] > 13
     assert [trial for _, look in looks for trial in look.ended] == [0, 1, 2, 3]
+    assert [trial for _, look in looks for trial in look.remarks] == [1, 3]

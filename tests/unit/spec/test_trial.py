@@ -1,7 +1,7 @@
 """One configuration, complete and plain."""
 
 import math
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from pydantic import ValidationError
@@ -13,9 +13,9 @@ from tune_vae.science.likelihoods.gaussian import Gaussian
 from tune_vae.science.networks.mlp import Mlp
 from tune_vae.science.schedules.linear import Linear
 from tune_vae.science.sigmas.fixed import Fixed
-from tune_vae.spec.study import Budget, StudySpec
+from tune_vae.spec.study import Budget, StudySpec, Training
 from tune_vae.spec.trial import TrialConfig
-from tune_vae.training.trainer import build_vae
+from tune_vae.training.trainer import PRECISIONS, build_vae
 
 SHAPE = (1, 8, 8)
 WIDEST = StudySpec.parse(WIDE)
@@ -104,6 +104,11 @@ def test_trials_of_a_study_are_rolled_back_once_and_those_of_earlier_versions_ne
     earlier = config().model_dump()
     del earlier["rollbacks"]
     assert TrialConfig.model_validate(earlier).rollbacks == 0
+
+
+def test_every_precision_that_a_study_may_name_can_be_trained() -> None:
+    named = get_args(Training.model_fields["precision"].annotation)
+    assert set(named) == set(PRECISIONS)
 
 
 def test_trials_of_earlier_versions_were_of_float32() -> None:

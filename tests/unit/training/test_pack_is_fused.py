@@ -4,15 +4,12 @@ So layers fused by hand, as grouped convolutions and batched products, could sav
 few copies that are counted here, and what it takes norms apart into.
 """
 
-from collections import Counter
-from typing import Any
-
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.discovery import component_classes
 from tests.factories import member
+from tests.operations import Operations
 from tune_vae.science.networks import Network
 from tune_vae.science.networks.counts import Counts
 from tune_vae.science.networks.resnet import Resnet
@@ -22,45 +19,17 @@ from tune_vae.training.trainer import build_vae
 
 MEMBERS = 8
 NETWORKS = [kind() for kind in component_classes("science.networks")]
-PRODUCTS = ("mm", "conv")
-VIEWS = (
-    *("view", "transpose", "permute", "detach", "expand", "slice", "select", "squeeze"),
-    *("split", "alias", "aten.t.", "as_strided"),
-)
 NORMED = (Counts, Resnet)
 KNOBS = Knobs(beta=1.0, lr=1e-3, weight_decay=0.0, grad_clip=1.0)
 
 
-class Counted(TorchDispatchMode):
-    """What reaches the kernels; a view is none."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.calls: Counter[str] = Counter()
-        self.groups: set[int] = set()
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        name = str(func)
-        if not any(view in name for view in VIEWS):
-            self.calls[name] += 1
-        if name == "aten.convolution.default":
-            self.groups.add(args[-1])
-        return func(*args, **(kwargs or {}))
-
-    @property
-    def products(self) -> int:
-        return sum(
-            count for name, count in self.calls.items() if any(part in name for part in PRODUCTS)
-        )
-
-
-def counted(network: Network, size: int) -> Counted:
+def counted(network: Network, size: int) -> Operations:
     """A step of a pack of so many."""
     vae = build_vae(member(0, network=network), (1, 16, 16))
     pack = Pack(vae, [fresh_row(vae)] * size, [KNOBS] * size)
     examples = [example(vae, 8, seed=k) for k in range(size)]
     given = [torch.stack(column) for column in zip(*examples, strict=True)]
-    with Counted() as seen:
+    with Operations() as seen:
         pack.step(given[0], given[1], torch.ones(size), given[2])
     return seen
 
@@ -71,4 +40,4 @@ def test_pack_takes_the_products_of_one_trial_each_for_all_members(network: Netw
     assert together.products == alone.products > 0
     assert together.groups <= {MEMBERS}
     most = 1.7 if isinstance(network, NORMED) else 1.2
-    assert sum(together.calls.values()) <= most * sum(alone.calls.values())
+    assert together.all <= most * alone.all

@@ -84,6 +84,7 @@ def params_of(config: TrialConfig) -> dict[str, str]:
         "latent_dim": str(config.latent_dim),
         "batch_size": str(config.batch_size),
         "epochs": str(config.epochs),
+        "precision": config.precision,
         "weight_decay": f"{config.weight_decay:g}",
         "grad_clip": "none" if config.grad_clip is None else f"{config.grad_clip:g}",
         "free_bits": f"{config.free_bits:g}",
