@@ -71,7 +71,8 @@ def show_check(out: Console, report: "CheckReport") -> None:
             "trial size": f"about {span(mib(least), mib(most))} MiB with batch and optimiser; "
             f"checkpoints {mib(12 * high)} MiB each",
             "would run": f"{left} trials × at most "
-            f"{spec.train.epochs} epochs of {report.steps_per_epoch} steps in {spec.train.precision}"
+            f"{spec.train.epochs} epochs of {report.steps_per_epoch} steps "
+            f"in {spec.train.precision}"
             + (f"; {report.seen} exist already" if report.seen else "")
             + (f"; then {repeats} repeats of finalists" if repeats else ""),
             "estimate": f"{duration(estimate)} of one core if nothing is stopped early "
