@@ -1008,16 +1008,29 @@ def test_link_leads_to_the_experiment_of_the_study(place: Place) -> None:
 def test_run_that_somebody_deleted_costs_no_other_trial_its_page(place: Place) -> None:
     tracker = place.tracker()
     show(tracker, place.config(0), epochs=1)
-    show(tracker, place.config(1), epochs=1)
-    wait_for(lambda: len(place.runs()) == 2)
-    place.client.delete_run(place.runs()[0].info.run_id)
-    show(tracker, place.config(0))
+    wait_for(place.runs)
+    place.client.delete_run(place.run().info.run_id)
     show(tracker, place.config(1))
     tracker.conclude(result(0))
     tracker.conclude(result(1))
+    assert not tracker.close(silence=30)
+    assert "deleted" in tracker.trouble
+    assert place.run().data.tags["tune_vae.trial"] == "1"
+    assert place.run().info.status == "FINISHED"
+    assert place.steps() == [1, 2, 3, 4]
+
+
+def test_run_that_somebody_deleted_is_begun_anew_by_the_next_attempt(place: Place) -> None:
+    tracker = place.tracker()
+    show(tracker, place.config(), epochs=1)
+    # What is sent between would be refused.
+    wait_for(lambda: place.runs() and place.steps())
+    place.client.delete_run(place.run().info.run_id)
+    show(tracker, place.config())
+    tracker.conclude(result())
     assert tracker.close(silence=30)
-    (left,) = [run for run in place.runs() if run.data.tags["tune_vae.trial"] == "1"]
-    assert left.info.status == "FINISHED"
+    assert place.run().info.status == "FINISHED"
+    assert place.steps() == [1, 2, 3, 4]
 
 
 def test_store_that_cannot_be_reached_is_told_and_does_not_hold_up_the_end(
