@@ -3,12 +3,14 @@
 `ray_tune` holds those that Ray places.
 """
 
+import math
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import optuna
 import yaml
@@ -20,6 +22,7 @@ from tune_vae.data import Splits, scale
 from tune_vae.science.collapse_point import EXAMPLES, collapse_points
 from tune_vae.service.journey import run_pack
 from tune_vae.service.ledger.optuna_ledger import OptunaLedger
+from tune_vae.spec import known_good
 from tune_vae.spec.study import Storage, StudySpec
 from tune_vae.spec.trial import TrialConfig
 from tune_vae.training.checkpoint import CheckpointStore
@@ -123,6 +126,12 @@ def _ours(**changes: Any) -> Callable[[int, int, Splits], Log]:
     return lambda seed, epochs, data: ours(study(seed, **changes), epochs, data)
 
 
+def _lr_drawn(seed: int, epochs: int, data: Splits) -> Log:
+    # No space holds it.
+    with mock.patch.object(known_good, "USUAL_LR", math.nan):
+        return ours(study(seed), epochs, data)
+
+
 WIDE = {"log_uniform": [1e-4, 100.0]}
 
 
@@ -147,6 +156,7 @@ def _bounded(beta_norm: Any, *, foretold: float = 0.0) -> Callable[[int, int, Sp
 
 ARMS: dict[str, Callable[[int, int, Splits], Log]] = {
     "ours": _ours(),
+    "ours, first learning rates drawn": _lr_drawn,
     "OptunaSearch + ASHA": _asha,
     "random": lambda seed, epochs, data: random_search(study(seed), epochs, data),
     "ParetoPruner": _ours(objective=PAIR),

@@ -14,6 +14,7 @@ from tests.benchmarks.searches.store import Search, command, mean_error
 OURS = "ours"
 ARMS = (
     OURS,
+    "ours, first learning rates drawn",
     "OptunaSearch + ASHA",
     "random",
 )
