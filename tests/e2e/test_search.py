@@ -39,7 +39,7 @@ search:
   lr: {choice: [0.003, 0.005, 0.01, 1.0e+12]}
 sampler: BruteForceSampler
 pruner: NopPruner
-train: {epochs: 30, batch_size: 32}
+train: {epochs: 20, batch_size: 32}
 budget: {trials: 12}
 """
 
@@ -57,7 +57,7 @@ search:
   lr: {log_uniform: [0.002, 0.01]}
 sampler: RandomSampler
 pruner: NopPruner
-train: {epochs: 30, batch_size: 32, pack: 4, seed: 2, precision: bfloat16}
+train: {epochs: 20, batch_size: 32, pack: 4, seed: 2, precision: bfloat16}
 budget: {trials: 8}
 health: {foretold: 0}
 """

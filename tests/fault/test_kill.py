@@ -122,7 +122,7 @@ def kill_and_resume(place: Workplace, *, kills: int, seed: int) -> None:
 
 
 def test_killed_search_goes_on_where_it_was(tmp_path: Path, empty_mlflow: Path) -> None:
-    kill_and_resume(place_for(tmp_path, empty_mlflow), kills=3, seed=0)
+    kill_and_resume(place_for(tmp_path, empty_mlflow), kills=2, seed=0)
 
 
 @pytest.mark.slow

@@ -255,9 +255,19 @@ def test_fork_is_the_changed_study_under_another_name_beside_it(tmp_path: Path) 
     assert forked.text.startswith("# Mine.\r\n")
     assert StudySpec.load(file) == spec
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["tiny-2.yaml", "tiny.yaml"]
-    (tmp_path / "tiny-2.yaml").write_text(text(study="tiny-2"))
+    taken = text(study="tiny-2")
+    (tmp_path / "tiny-2.yaml").write_text(taken)
     with pytest.raises(StudyError, match=r"tiny-2\.yaml is there and holds another study"):
         api.fork(spec, "tiny-2")
+    assert (tmp_path / "tiny-2.yaml").read_text() == taken
+
+
+@pytest.mark.parametrize("name", ["two words", "../escape", ""])
+def test_fork_under_a_name_that_cannot_be_is_refused(name: str, folder: Path) -> None:
+    (folder / "tiny.yaml").write_text(text())
+    with pytest.raises(TuneVaeError, match="`study` must be a name of letters"):
+        api.fork(StudySpec.load("tiny.yaml"), name)
+    assert [entry.name for entry in folder.iterdir()] == ["tiny.yaml"]
 
 
 AUTO = "{beta_norm: auto, likelihood: gaussian, sigma: {choice: [fixed, optimal]}}"

@@ -99,6 +99,9 @@ def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
 @pytest.mark.parametrize("event", sorted({line["event"] for line in LINES}))
 def test_line_that_lacks_a_key_has_one_more_or_another_type_is_refused(event: str) -> None:
     line = max((one for one in LINES if one["event"] == event), key=lambda one: len(str(one)))
+    # Against that of its kind, as those of the others refuse it anyway: they want another event.
+    validator = VALIDATOR.evolve(schema=SCHEMA | {"oneOf": [{"$ref": f"#/$defs/{event}"}]})
+    assert validator.is_valid(line)
     for path in places(line):
         for spoil in ("lack", "more", "type"):
             made = copy.deepcopy(line)
@@ -111,7 +114,7 @@ def test_line_that_lacks_a_key_has_one_more_or_another_type_is_refused(event: st
                 inner["surprise"] = 1
             else:
                 inner[path[-1]] = {"not": {}, "one": {}}
-            assert not VALIDATOR.is_valid(made), (spoil, path)
+            assert not validator.is_valid(made), (spoil, path)
 
 
 def test_search_is_told_from_its_beginning_to_its_end_in_order() -> None:
