@@ -22,7 +22,7 @@ from tune_vae.science.sigmas import Sigma
 from tune_vae.science.sigmas.shared import Shared
 from tune_vae.training.trainer import Member, Trainer
 
-LEVELS, EPOCHS, IMAGES = 17, 3, 300
+LEVELS, EPOCHS, IMAGES = 17, 3, 200
 
 
 def made(kind: type) -> Likelihood:
