@@ -597,6 +597,26 @@ def test_trial_is_compared_with_one_that_runs_behind_it(folder: Path) -> None:
     )
 
 
+def test_trial_is_compared_with_one_that_has_no_value_of_the_same_epoch(folder: Path) -> None:
+    """As when their schedules hold the KL term down in different epochs."""
+    spec = study(folder, pruner={"SuccessiveHalvingPruner": {"min_resource": 2}})
+    ledger = open_ledger(spec)
+    short, good, bad = (one(ledger.ask_pack(1)) for _ in range(3))
+    last = report(1, trial=short.trial, bits_per_dim=2.0)
+    ledger.report(last, HEALTHY)
+    collapsed = Verdict(Kind.COLLAPSED, "its latents are silent")
+    ledger.commit(TrialResult(short.trial, collapsed, False, (2.0,), last, last))
+    for epoch in (2, 4):
+        last = report(epoch, trial=good.trial, bits_per_dim=3.0)
+        ledger.report(last, HEALTHY)
+    ledger.commit(TrialResult(good.trial, HEALTHY, True, (3.0,), last, last))
+    decision = ledger.report(report(3, trial=bad.trial, bits_per_dim=8.0), HEALTHY)
+    assert decision.verdict is not None
+    assert decision.verdict.reason == (
+        "bits_per_dim 8.000 at best by epoch 3; better by then: 1 of 1 others"
+    )
+
+
 def test_best_trial_is_not_given_up_when_it_begins_to_overfit(folder: Path) -> None:
     spec = study(folder, pruner={"SuccessiveHalvingPruner": {"min_resource": 2}})
     ledger = open_ledger(spec)

@@ -77,10 +77,14 @@ def _hopeless(opened: OpenStudy, report: EpochReport, mine: FrozenTrial) -> Verd
 
 
 def _is_comparable(row: FrozenTrial, epoch: int) -> bool:
-    """Whether a trial was in this epoch, or runs and may yet be: pruners compare with both."""
-    values = row.intermediate_values
-    return epoch in values or (
-        row.state is TrialState.RUNNING and min(values, default=epoch) < epoch
+    """Whether a trial has come through this epoch, or has a value before it and still runs.
+
+    Pruners compare with both. Of the epoch itself it may have none: while a schedule holds the KL
+    term down, values of different trials cannot be compared.
+    """
+    told = row.intermediate_values
+    return min(told, default=math.inf) <= epoch and (
+        row.state is TrialState.RUNNING or max(told) >= epoch
     )
 
 
