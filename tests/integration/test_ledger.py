@@ -617,6 +617,19 @@ def test_trial_is_compared_with_one_that_has_no_value_of_the_same_epoch(folder: 
     )
 
 
+def test_trial_that_has_a_value_first_is_compared_with_the_first_of_others(folder: Path) -> None:
+    spec = study(folder, pruner={"SuccessiveHalvingPruner": {"min_resource": 1}})
+    ledger = open_ledger(spec)
+    good, bad, silent = (one(ledger.ask_pack(1)) for _ in range(3))
+    ledger.report(report(1, trial=silent.trial, kl_weight_low=0.0), HEALTHY)
+    ledger.report(report(3, trial=good.trial, bits_per_dim=3.0), HEALTHY)
+    decision = ledger.report(report(2, trial=bad.trial, bits_per_dim=8.0), HEALTHY)
+    assert decision.verdict is not None
+    assert decision.verdict.reason == (
+        "bits_per_dim 8.000 at best by epoch 2; better with their first value: 1 of 1 others"
+    )
+
+
 def test_best_trial_is_not_given_up_when_it_begins_to_overfit(folder: Path) -> None:
     spec = study(folder, pruner={"SuccessiveHalvingPruner": {"min_resource": 2}})
     ledger = open_ledger(spec)

@@ -65,13 +65,19 @@ def _outranked(opened: OpenStudy, report: EpochReport, mine: FrozenTrial) -> Ver
 
 def _hopeless(opened: OpenStudy, report: EpochReport, mine: FrozenTrial) -> Verdict:
     best = min(mine.intermediate_values.values())
+    rows = [row for row in opened.rows() if row.number != mine.number and row.intermediate_values]
+    when = "by then"
     others = [
         min(value for epoch, value in row.intermediate_values.items() if epoch <= report.epoch)
-        for row in opened.rows()
-        if row.number != mine.number and _is_comparable(row, report.epoch)
+        for row in rows
+        if _is_comparable(row, report.epoch)
     ]
+    if not others:
+        # Halving compares by rungs, to which others may have come in later epochs only.
+        when = "with their first value"
+        others = [row.intermediate_values[min(row.intermediate_values)] for row in rows]
     better = sum(value < best for value in others)
-    beside = f"; better by then: {better} of {len(others)} others" if others else ""
+    beside = f"; better {when}: {better} of {len(others)} others" if others else ""
     name = opened.spec.objective[0]
     return Verdict(Kind.HOPELESS, f"{name} {best:.3f} at best by epoch {report.epoch}{beside}")
 
@@ -83,9 +89,7 @@ def _is_comparable(row: FrozenTrial, epoch: int) -> bool:
     term down, values of different trials cannot be compared.
     """
     told = row.intermediate_values
-    return min(told, default=math.inf) <= epoch and (
-        row.state is TrialState.RUNNING or max(told) >= epoch
-    )
+    return min(told) <= epoch and (row.state is TrialState.RUNNING or max(told) >= epoch)
 
 
 def note_end(opened: OpenStudy, trial: optuna.Trial, result: TrialResult) -> None:
