@@ -617,6 +617,25 @@ def test_trial_is_compared_with_one_that_has_no_value_of_the_same_epoch(folder: 
     )
 
 
+def test_trial_is_compared_with_another_once_however_often_that_was_interrupted(
+    folder: Path,
+) -> None:
+    spec = study(folder, pruner={"SuccessiveHalvingPruner": {"min_resource": 2}})
+    ledger = open_ledger(spec)
+    good = one(ledger.ask_pack(1))
+    train(ledger, good, epochs=3)
+    ledger.release()
+    ledger = open_ledger(spec)
+    assert one(ledger.ask_pack(1)) == good
+    finish(ledger, good, begun=3)
+    bad = one(ledger.ask_pack(1))
+    decision = ledger.report(report(2, trial=bad.trial, bits_per_dim=8.0), HEALTHY)
+    assert decision.verdict is not None
+    assert decision.verdict.reason == (
+        "bits_per_dim 8.000 at best by epoch 2; better by then: 1 of 1 others"
+    )
+
+
 def test_trial_that_has_a_value_first_is_compared_with_the_first_of_others(folder: Path) -> None:
     spec = study(folder, pruner={"SuccessiveHalvingPruner": {"min_resource": 1}})
     ledger = open_ledger(spec)

@@ -65,7 +65,14 @@ def _outranked(opened: OpenStudy, report: EpochReport, mine: FrozenTrial) -> Ver
 
 def _hopeless(opened: OpenStudy, report: EpochReport, mine: FrozenTrial) -> Verdict:
     best = min(mine.intermediate_values.values())
-    rows = [row for row in opened.rows() if row.number != mine.number and row.intermediate_values]
+    # An interrupted attempt left its values to the row that went on with it, which may be mine.
+    rows = [
+        row
+        for row in opened.rows()
+        if row.number != mine.number
+        and row.state is not TrialState.FAIL
+        and row.intermediate_values
+    ]
     when = "by then"
     others = [
         min(value for epoch, value in row.intermediate_values.items() if epoch <= report.epoch)
